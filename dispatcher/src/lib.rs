@@ -1,0 +1,10 @@
+//! Maps NATS CloudEvents to Kubernetes Jobs: event → rule → plan → backend → outcome → acknowledgement.
+
+pub mod backend;
+pub mod bus;
+pub mod command;
+pub mod engine;
+pub mod manifest;
+pub mod plan;
+pub mod server;
+pub mod template;

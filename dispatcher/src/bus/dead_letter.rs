@@ -166,10 +166,13 @@ pub(super) fn compose(delivery: &Delivery, info: &DeadLetterInfo) -> Letter {
 /// Reads back what [`compose`] made.
 pub(super) fn parse(number: u64, stored: Vec<(String, String)>, payload: Bytes) -> Result<DeadLetter> {
     let fact = |name: &str| header(&stored, &format!("{OURS}{name}")).map(many_lines).unwrap_or_default();
-    let time = |name: &str| DateTime::parse_from_rfc3339(&fact(name)).ok().map(|time| time.with_timezone(&Utc));
+    let time =
+        |name: &str| DateTime::parse_from_rfc3339(&fact(name)).ok().map(|time| time.with_timezone(&Utc));
     let subject = fact("Subject");
     if subject.is_empty() {
-        return Err(Error::Refused(format!("dead letter {number} has no header {OURS}Subject: it is not one of ours")));
+        return Err(Error::Refused(format!(
+            "dead letter {number} has no header {OURS}Subject: it is not one of ours"
+        )));
     }
     let info = DeadLetterInfo {
         reason: fact("Reason"),
@@ -184,15 +187,31 @@ pub(super) fn parse(number: u64, stored: Vec<(String, String)>, payload: Bytes) 
     let sequence = fact("Sequence").parse().unwrap_or(0);
     let published_at = time("Published");
     let failed_at = time("Failed").unwrap_or_default();
-    let headers: Vec<_> = stored.into_iter().filter_map(|(name, value)| Some((first_name(&name)?, value))).collect();
+    let headers: Vec<_> =
+        stored.into_iter().filter_map(|(name, value)| Some((first_name(&name)?, value))).collect();
     let replay = replay_count(&headers);
-    Ok(DeadLetter { number, subject, headers, payload, info, attempts, replay, sequence, published_at, failed_at })
+    Ok(DeadLetter {
+        number,
+        subject,
+        headers,
+        payload,
+        info,
+        attempts,
+        replay,
+        sequence,
+        published_at,
+        failed_at,
+    })
 }
 
 /// An original header moves aside where its name means something to the server or to us.
 fn original_name(name: &str) -> String {
     let lower = name.to_ascii_lowercase();
-    if lower.starts_with("nats-") || lower.starts_with("dead-letter-") { format!("{ORIGINAL}{name}") } else { name.to_owned() }
+    if lower.starts_with("nats-") || lower.starts_with("dead-letter-") {
+        format!("{ORIGINAL}{name}")
+    } else {
+        name.to_owned()
+    }
 }
 
 /// The original name of a stored header; `None` for ours.

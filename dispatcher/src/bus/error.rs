@@ -29,7 +29,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Configuration(text) | Self::Unavailable(text) | Self::Refused(text) => formatter.write_str(text),
+            Self::Configuration(text) | Self::Unavailable(text) | Self::Refused(text) => {
+                formatter.write_str(text)
+            }
         }
     }
 }

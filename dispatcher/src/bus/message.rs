@@ -45,7 +45,9 @@ impl Message {
         };
         for (name, value) in &mut headers {
             if name.is_empty() || name.contains(|letter: char| !letter.is_ascii_graphic() || letter == ':') {
-                return Err(Error::Refused(format!("header name {name:?} is not made of visible ASCII without ':'")));
+                return Err(Error::Refused(format!(
+                    "header name {name:?} is not made of visible ASCII without ':'"
+                )));
             }
             if value.contains(['\r', '\n']) {
                 return Err(Error::Refused(format!("the value of header {name} has a line break")));

@@ -26,7 +26,13 @@ pub struct Settings {
     #[arg(long, env = "DISPATCHER_QUEUE", default_value = "dispatcher-queue.db", help_heading = "Bus")]
     pub queue: PathBuf,
     /// NATS servers, separated by commas
-    #[arg(long, env = "NATS_SERVER", default_value = "nats://127.0.0.1:4222", hide_env_values = true, help_heading = "Bus")]
+    #[arg(
+        long,
+        env = "NATS_SERVER",
+        default_value = "nats://127.0.0.1:4222",
+        hide_env_values = true,
+        help_heading = "Bus"
+    )]
     pub nats_server: Secret,
     /// `JetStream` stream; created when it is not there
     #[arg(long, env = "NATS_STREAM", default_value = "customer-onboarding", help_heading = "Bus")]

@@ -1,0 +1,185 @@
+//! Requests to the server: the `JetStream` API in JSON, publishes and answers, each with a time limit.
+
+use std::time::Duration;
+
+use async_nats::client::{Request, RequestErrorKind};
+use async_nats::connection::State;
+use async_nats::header::HeaderMap;
+use async_nats::{Client, RequestError, Subscriber};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::bus::{Error, Result};
+
+/// How long the server has for an answer.
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// "consumer not found" of the `JetStream` API.
+pub(super) const CONSUMER_NOT_FOUND: u64 = 10014;
+/// "stream not found".
+pub(super) const STREAM_NOT_FOUND: u64 = 10059;
+/// "stream name already in use with a different configuration".
+pub(super) const STREAM_NAME_IN_USE: u64 = 10058;
+/// "consumer name already in use", and "consumer already exists".
+pub(super) const CONSUMER_EXISTS: [u64; 3] = [10013, 10148, 10105];
+/// "no message found".
+pub(super) const NO_MESSAGE: u64 = 10037;
+
+/// The connection.
+#[derive(Clone, Debug)]
+pub(super) struct Api {
+    pub(super) client: Client,
+    /// The servers as configured, without user and password, for messages.
+    pub(super) address: String,
+}
+
+/// An error that the `JetStream` API answered.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Refusal {
+    #[serde(default)]
+    pub(super) code: u64,
+    #[serde(default)]
+    pub(super) err_code: u64,
+    #[serde(default)]
+    pub(super) description: String,
+}
+
+/// The acknowledgement of a publish.
+#[derive(Debug, Deserialize)]
+pub(super) struct Stored {
+    pub(super) stream: String,
+    #[serde(rename = "seq")]
+    pub(super) sequence: u64,
+    #[serde(default)]
+    pub(super) duplicate: bool,
+}
+
+impl Refusal {
+    /// As an error; `what` says what was asked for.
+    pub(super) fn error(&self, what: &str) -> Error {
+        let text = format!("NATS refuses {what}: {} (error {})", self.description, self.err_code);
+        match self.code {
+            400..500 if self.code != 408 && self.code != 429 => Error::Configuration(text),
+            _ => Error::Unavailable(text),
+        }
+    }
+}
+
+impl Api {
+    /// Calls `$JS.API.<call>`: the answer, or the server's refusal.
+    pub(super) async fn call(&self, call: &str, body: &Value) -> Result<std::result::Result<Value, Refusal>> {
+        let payload = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let request = Request::new().payload(payload).timeout(Some(ANSWER_TIME));
+        let answer = self.client.send_request(format!("$JS.API.{call}"), request).await;
+        let answer = answer.map_err(|error| self.unanswered(call, &error))?;
+        let mut value: Value = serde_json::from_slice(&answer.payload).map_err(|error| {
+            Error::Unavailable(format!("NATS answers {call} with something strange: {error}"))
+        })?;
+        match value.get_mut("error").map(Value::take) {
+            Some(refusal) => Ok(Err(serde_json::from_value(refusal).unwrap_or(Refusal {
+                code: 500,
+                err_code: 0,
+                description: "no reason given".to_owned(),
+            }))),
+            None => Ok(Ok(value)),
+        }
+    }
+
+    /// Publishes and waits until the stream has stored it.
+    pub(super) async fn publish(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<Stored> {
+        let mut request = Request::new().payload(payload).timeout(Some(ANSWER_TIME));
+        if !headers.is_empty() {
+            request = request.headers(headers);
+        }
+        let answer = self.client.send_request(subject.to_owned(), request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => Error::Unavailable(format!(
+                "no stream takes subject {subject}: NATS JetStream is down, or no dispatcher has added it to the stream"
+            )),
+            _ => self.unanswered(subject, &error),
+        })?;
+        let value: Value = serde_json::from_slice(&answer.payload).map_err(|_| {
+            Error::Configuration(format!("somebody else than a stream answers on subject {subject}"))
+        })?;
+        if let Some(refusal) = value.get("error") {
+            let refusal: Refusal = serde_json::from_value(refusal.clone()).map_err(|error| {
+                Error::Unavailable(format!("NATS refuses a message on {subject}: {error}"))
+            })?;
+            return Err(refusal.error(&format!("a message on {subject}")));
+        }
+        serde_json::from_value(value).map_err(|_| {
+            Error::Configuration(format!("somebody else than a stream answers on subject {subject}"))
+        })
+    }
+
+    /// Sends an answer for a delivery and waits until the server has it.
+    pub(super) async fn answer(&self, reply: &str, answer: Bytes) -> Result<()> {
+        let request = Request::new().payload(answer).timeout(Some(ANSWER_TIME));
+        let confirmation = self.client.send_request(reply.to_owned(), request).await;
+        confirmation.map(drop).map_err(|error| self.unanswered("an acknowledgement", &error))
+    }
+
+    /// Sends an answer for a delivery and does not wait.
+    pub(super) async fn tell(&self, reply: &str, answer: &'static str) -> Result<()> {
+        let sent = self.client.publish(reply.to_owned(), Bytes::from_static(answer.as_bytes())).await;
+        sent.map_err(|error| {
+            Error::Unavailable(format!("NATS at {} cannot be reached: {error}", self.address))
+        })
+    }
+
+    /// Asks a consumer for messages: they come on the subscription, and then a status.
+    pub(super) async fn pull(&self, stream: &str, consumer: &str, body: &Value) -> Result<Subscriber> {
+        let lost = |error: &dyn std::fmt::Display| {
+            Error::Unavailable(format!("NATS at {} cannot be reached: {error}", self.address))
+        };
+        let inbox = self.client.new_inbox();
+        let messages = self.client.subscribe(inbox.clone()).await.map_err(|error| lost(&error))?;
+        let call = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        let sent = self.client.publish_with_reply(call, inbox, Bytes::from(body.to_string())).await;
+        sent.map_err(|error| lost(&error))?;
+        Ok(messages)
+    }
+
+    pub(super) fn connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Sends what is still waiting to be sent, and ends the connection.
+    pub(super) async fn close(&self) {
+        if self.connected() {
+            let _ = tokio::time::timeout(ANSWER_TIME, self.client.flush()).await;
+        }
+        let _ = tokio::time::timeout(ANSWER_TIME, self.client.drain()).await;
+    }
+
+    fn unanswered(&self, what: &str, error: &RequestError) -> Error {
+        match error.kind() {
+            RequestErrorKind::MaxPayloadExceeded => Error::Refused(format!(
+                "the message is larger than max_payload of the NATS server: {}",
+                error.to_string().split_once(": ").map_or("", |(_, sizes)| sizes)
+            )),
+            RequestErrorKind::InvalidSubject => Error::Refused(format!("{what:?} is not a NATS subject")),
+            RequestErrorKind::NoResponders => Error::Unavailable(format!(
+                "NATS at {} answers, but JetStream does not ({what}): enable it with `jetstream {{}}` in the server's \
+                 configuration or the flag -js, or wait for it",
+                self.address
+            )),
+            RequestErrorKind::TimedOut | RequestErrorKind::Other if !self.connected() => Error::Unavailable(
+                format!("the connection to NATS at {} is lost; reconnecting", self.address),
+            ),
+            RequestErrorKind::TimedOut | RequestErrorKind::Other => {
+                Error::Unavailable(format!("NATS at {} does not answer in time: {what}", self.address))
+            }
+        }
+    }
+}
+
+/// A request for one more message, or an empty word after `expires`.
+pub(super) fn one_within(expires: Duration) -> Value {
+    json!({"batch": 1, "expires": u64::try_from(expires.as_nanos()).unwrap_or(u64::MAX)})
+}
+
+/// A request for what is there now.
+pub(super) fn up_to(batch: usize) -> Value {
+    json!({"batch": batch, "no_wait": true})
+}

@@ -1,0 +1,104 @@
+//! The dead letters in their stream. Reads them through the raw message API: no consumer is left behind, and a header
+//! that a client cannot parse does not matter.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::api::{Api, NO_MESSAGE, STREAM_NOT_FOUND};
+use super::stream::{Wanted, info};
+use super::{JetStream, header_map};
+use crate::bus::dead_letter::{self, Letter};
+use crate::bus::{DeadLetter, Error, Filter, MESSAGE_ID, Page, Result};
+
+/// How many letters one page looks at: a filter that matches little comes back with a short page and where to go on.
+const LOOKS: usize = 5_000;
+
+/// Stores a letter; the server drops a repeat of the same one.
+pub(super) async fn store(api: &Api, stream: &Wanted, letter: Letter) -> Result<()> {
+    let mut headers = letter.headers;
+    headers.push((MESSAGE_ID.to_owned(), letter.id));
+    let subject = stream.dead_letter_subject(&letter.subject);
+    let mut stored = api.publish(&subject, header_map(&headers)?, letter.payload.clone()).await;
+    if stored.as_ref().is_err_and(Error::try_again) {
+        // The stream may be missing: somebody removed it, or this process never ensured its subjects.
+        stream.ensure_dead_letters(api).await?;
+        stored = api.publish(&subject, header_map(&headers)?, letter.payload).await;
+    }
+    stored.map(drop)
+}
+
+impl JetStream {
+    pub(in crate::bus) async fn dead_letters(&self, filter: &Filter) -> Result<Page> {
+        let wildcard = filter.subject.as_deref().unwrap_or(">");
+        let subject = self.inner.stream.dead_letter_subject(wildcard);
+        let mut page = Page::default();
+        let mut after = filter.after;
+        for _ in 0..LOOKS {
+            if page.letters.len() >= filter.limit {
+                page.next = Some(after);
+                return Ok(page);
+            }
+            let Some((number, letter)) =
+                self.raw(&json!({"seq": after + 1, "next_by_subj": subject})).await?
+            else {
+                return Ok(page);
+            };
+            after = number;
+            match letter {
+                Ok(letter) if filter.matches(&letter) => page.letters.push(letter),
+                Ok(_) => {}
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        page.next = Some(after);
+        Ok(page)
+    }
+
+    pub(in crate::bus) async fn dead_letter_by_number(&self, number: u64) -> Result<Option<DeadLetter>> {
+        self.raw(&json!({"seq": number})).await?.map(|(_, letter)| letter).transpose()
+    }
+
+    pub(in crate::bus) async fn dead_letter_count(&self) -> Result<u64> {
+        let info = info(&self.inner.api, &self.inner.stream.dead_letter_stream()).await?;
+        Ok(info.and_then(|info| info["state"]["messages"].as_u64()).unwrap_or(0))
+    }
+
+    pub(in crate::bus) async fn drop_dead_letter(&self, number: u64) -> Result<bool> {
+        let call = format!("STREAM.MSG.DELETE.{}", self.inner.stream.dead_letter_stream());
+        match self.inner.api.call(&call, &json!({"seq": number})).await? {
+            Ok(_) => Ok(true),
+            Err(refusal) if missing(refusal.err_code) || refusal.err_code == 10043 => Ok(false), // sequence not found
+            Err(refusal) => Err(refusal.error(&format!("to remove dead letter {number}"))),
+        }
+    }
+
+    /// A message of the dead-letter stream and its number; `None` if there is none.
+    async fn raw(&self, request: &Value) -> Result<Option<(u64, Result<DeadLetter>)>> {
+        let call = format!("STREAM.MSG.GET.{}", self.inner.stream.dead_letter_stream());
+        let message = match self.inner.api.call(&call, request).await? {
+            Ok(mut answer) => answer["message"].take(),
+            Err(refusal) if missing(refusal.err_code) => return Ok(None),
+            Err(refusal) => return Err(refusal.error("to read the dead letters")),
+        };
+        let number = message["seq"].as_u64().unwrap_or(0);
+        let bytes =
+            |name: &str| STANDARD.decode(message[name].as_str().unwrap_or_default()).unwrap_or_default();
+        let headers = parse_headers(&String::from_utf8_lossy(&bytes("hdrs")));
+        Ok(Some((number, dead_letter::parse(number, headers, Bytes::from(bytes("data"))))))
+    }
+}
+
+fn missing(code: u64) -> bool {
+    code == NO_MESSAGE || code == STREAM_NOT_FOUND
+}
+
+/// The headers of a stored message: `NATS/1.0`, then a line for each.
+fn parse_headers(block: &str) -> Vec<(String, String)> {
+    let lines = block.split("\r\n").skip(1);
+    lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
+}

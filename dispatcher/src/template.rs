@@ -1,1 +1,79 @@
-//! Part of the dispatcher.
+//! Go templates over events, rendered so that no text of an event can change the shape of the YAML around it.
+//!
+//! A template is parsed once and then rendered any number of times, from any number of threads. [`Template::parse`]
+//! finds everything that can be found without an event: syntax, unknown functions, templates and variables.
+//! [`Template::render_documents`] renders and reads YAML; a text of the event arrives in it exactly as it was sent,
+//! inside quotes or not, and is never read as YAML. [`Template::render_text`] renders as Go does.
+//!
+//! The language is Go's text/template with `missingkey=error` and the functions of sprig 3.3 and Sveltos. It differs
+//! in this: whole numbers are integers (`1000000` is printed as such, and `3` equals `3.0`), and what a template may
+//! cost in steps, text and depth is limited.
+
+use serde_json::Value as Json;
+
+mod budget;
+mod compare;
+mod error;
+mod function;
+mod lower;
+mod parse;
+mod program;
+mod run;
+mod text;
+mod token;
+mod value;
+mod yaml;
+
+pub use error::TemplateError;
+pub use yaml::{YamlError, parse_documents};
+
+/// A parsed and checked template.
+#[derive(Debug)]
+pub struct Template {
+    name: String,
+    source: String,
+    program: program::Program,
+}
+
+impl Template {
+    /// Reads a template; `name` is for people.
+    pub fn parse(name: &str, text: &str) -> Result<Self, TemplateError> {
+        let (top, defines) = parse::parse(text)?;
+        let program = lower::lower(text, &top, &defines)?;
+        Ok(Self { name: name.to_owned(), source: text.to_owned(), program })
+    }
+
+    /// The name it was parsed with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Renders as Go does, for texts that are not YAML: names, actions.
+    pub fn render_text(&self, context: &Json) -> Result<String, TemplateError> {
+        run::run(&self.program, &self.source, context, None)
+    }
+
+    /// Renders YAML documents; texts of the context stay texts, whatever is in them.
+    pub fn render_documents(&self, context: &Json) -> Result<Vec<Json>, TemplateError> {
+        let mut tokens = token::Tokens::new();
+        let text = run::run(&self.program, &self.source, context, Some(&mut tokens))?;
+        let mut documents = parse_documents(&text).map_err(|error| self.in_rendered_text(error))?;
+        for document in &mut documents {
+            tokens.replace(document).map_err(TemplateError::whole)?;
+        }
+        Ok(documents)
+    }
+
+    /// Renders YAML documents from the text as Go renders it: a text of the context may become YAML, so whoever can
+    /// send events decides what is applied. Only for templates that build YAML from texts, on events that are trusted.
+    pub fn render_documents_trusting(&self, context: &Json) -> Result<Vec<Json>, TemplateError> {
+        let text = self.render_text(context)?;
+        parse_documents(&text).map_err(|error| self.in_rendered_text(error))
+    }
+
+    /// An error in the YAML of the rendered text, without the words of the parser that may quote it.
+    #[expect(clippy::unused_self, reason = "will name the template")]
+    fn in_rendered_text(&self, error: YamlError) -> TemplateError {
+        TemplateError { message: format!("the rendered text is not YAML: {}", error.message), ..error }
+    }
+}

@@ -1,0 +1,95 @@
+//! A template after its checks: names resolved, places kept, ready to run.
+
+use std::sync::Arc;
+
+use super::function::Function;
+use super::value::Text;
+
+/// The template and everything it defines.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// Body 0 is the template itself; the others are its `define`s and `block`s.
+    pub(super) bodies: Vec<Body>,
+}
+
+/// One template body.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    pub(super) steps: Vec<Step>,
+    /// How many variables it needs at once; variable 0 is `$`.
+    pub(super) variables: usize,
+}
+
+/// A byte offset in the source.
+pub(super) type Place = usize;
+
+#[derive(Debug)]
+pub(super) enum Step {
+    Text(Arc<str>),
+    Print(Pipeline),
+    /// A pipeline that only declares or assigns variables.
+    Keep(Pipeline),
+    If(Branch),
+    With(Branch),
+    Range(Branch),
+    Template {
+        at: Place,
+        body: usize,
+        dot: Option<Pipeline>,
+    },
+    Break,
+    Continue,
+}
+
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub(super) pipeline: Pipeline,
+    pub(super) then: Vec<Step>,
+    pub(super) otherwise: Vec<Step>,
+}
+
+/// Commands, each given the result of the one before as its last argument.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) at: Place,
+    /// Where the result goes besides dot: for `range` the key and the value, or the value alone.
+    pub(super) variables: Vec<usize>,
+    pub(super) commands: Vec<Operand>,
+}
+
+/// Something that has a value.
+#[derive(Debug)]
+pub(super) enum Operand {
+    Dot,
+    /// `nil` as an argument.
+    Nil,
+    /// `nil` where a command belongs.
+    NilCommand {
+        at: Place,
+    },
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(Text),
+    /// A literal that no integer holds.
+    Overflow {
+        at: Place,
+        literal: u64,
+    },
+    Variable(usize),
+    Field {
+        at: Place,
+        of: Box<Operand>,
+        name: Arc<str>,
+    },
+    Pipeline(Box<Pipeline>),
+    Call {
+        at: Place,
+        function: &'static Function,
+        arguments: Vec<Operand>,
+    },
+    /// A value that is given arguments, which only functions take.
+    NotAFunction {
+        at: Place,
+    },
+}

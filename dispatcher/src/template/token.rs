@@ -1,0 +1,136 @@
+//! Opaque tokens: what stands for a text of the event while the YAML around it is parsed.
+//!
+//! A token is a word of letters and digits that no sender can foresee. It goes into the rendered text where the
+//! event's text would go, so no character of that text ever reaches the YAML parser; afterwards every token in a
+//! scalar or key is replaced, once, by what it stands for.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::text::{go_quoted, json_quoted};
+
+/// The texts taken out of one rendering.
+pub(super) struct Tokens {
+    nonce: String,
+    texts: Vec<(Arc<str>, Quoting)>,
+}
+
+/// How the text would have been written between its quotes. It matters when the quotes are still there after the YAML
+/// was parsed, as in a block scalar or in JSON inside a quoted scalar: then the text is escaped as they ask for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quoting {
+    None,
+    Go,
+    Json,
+    /// JSON with `<`, `>` and `&` left as they are.
+    RawJson,
+}
+
+impl Tokens {
+    pub(super) fn new() -> Self {
+        // 96 random bits as letters. `q` begins no escape sequence of YAML.
+        let random = uuid::Uuid::new_v4();
+        let mut nonce = String::with_capacity(26);
+        nonce.push('q');
+        for byte in &random.as_bytes()[..12] {
+            nonce.push(char::from(b'a' + (byte >> 4)));
+            nonce.push(char::from(b'a' + (byte & 15)));
+        }
+        nonce.push('q');
+        Self { nonce, texts: Vec::new() }
+    }
+
+    /// What is printed for a text of unknown origin: itself if it is empty or a decimal integer, so that
+    /// `parallelism: {{ .n }}` works with `"3"` too, else a token.
+    pub(super) fn opaque(&mut self, text: &Arc<str>) -> Arc<str> {
+        if text.is_empty() || is_integer(text) {
+            return Arc::clone(text);
+        }
+        let mut out = String::new();
+        self.write(Arc::clone(text), Quoting::None, &mut out);
+        out.into()
+    }
+
+    /// Writes a token for `text`.
+    pub(super) fn write(&mut self, text: Arc<str>, quoting: Quoting, out: &mut String) {
+        let _ = write!(out, "{}{}z", self.nonce, self.texts.len());
+        self.texts.push((text, quoting));
+    }
+
+    /// Whether a message quotes a token.
+    pub(super) fn occur_in(&self, text: &str) -> bool {
+        text.contains(&self.nonce)
+    }
+
+    /// Replaces the tokens in all keys and scalars of a document.
+    pub(super) fn replace(&self, document: &mut Json) -> Result<(), &'static str> {
+        match document {
+            Json::String(text) => {
+                if let Some(replaced) = self.replaced(text)? {
+                    *text = replaced;
+                }
+            }
+            Json::Array(items) => {
+                for item in items {
+                    self.replace(item)?;
+                }
+            }
+            Json::Object(entries) => {
+                if entries.keys().any(|key| self.occur_in(key)) {
+                    self.replace_keys(entries)?;
+                }
+                for value in entries.values_mut() {
+                    self.replace(value)?;
+                }
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) => {}
+        }
+        Ok(())
+    }
+
+    fn replace_keys(&self, entries: &mut serde_json::Map<String, Json>) -> Result<(), &'static str> {
+        for (key, value) in std::mem::take(entries) {
+            let key = self.replaced(&key)?.unwrap_or(key);
+            if entries.insert(key, value).is_some() {
+                return Err("two keys of a mapping are the same with this event");
+            }
+        }
+        Ok(())
+    }
+
+    fn replaced(&self, text: &str) -> Result<Option<String>, &'static str> {
+        const CUT: &str = "a text of the event was taken apart by the YAML around it";
+        let Some(first) = text.find(&self.nonce) else { return Ok(None) };
+        let mut out = text[..first].to_owned();
+        let mut rest = &text[first..];
+        while let Some(after) = rest.strip_prefix(self.nonce.as_str()) {
+            let (index, after) = after.split_once('z').ok_or(CUT)?;
+            let (value, quoting) = index.parse().ok().and_then(|index: usize| self.texts.get(index)).ok_or(CUT)?;
+            let quoted = out.ends_with('"') && after.starts_with('"');
+            match quoting {
+                Quoting::Go if quoted => out.push_str(inner(&go_quoted(value))),
+                Quoting::Json if quoted => out.push_str(inner(&json_quoted(value, true))),
+                Quoting::RawJson if quoted => out.push_str(inner(&json_quoted(value, false))),
+                _ => out.push_str(value),
+            }
+            let next = after.find(&self.nonce).unwrap_or(after.len());
+            out.push_str(&after[..next]);
+            rest = &after[next..];
+        }
+        Ok(Some(out))
+    }
+}
+
+/// A decimal integer that every reader reads as that number.
+fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = (1..=18).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain && (!digits.starts_with('0') || text == "0")
+}
+
+/// A quoted text without its quotes.
+fn inner(quoted: &str) -> &str {
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default()
+}

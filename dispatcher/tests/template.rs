@@ -1,0 +1,5 @@
+//! Templates and YAML against the outputs of the real Go libraries, and against hostile events.
+
+mod template {
+    mod golden;
+}

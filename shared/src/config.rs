@@ -126,6 +126,11 @@ impl Environment {
         })
     }
 
+    /// A variable that this input makes necessary.
+    pub fn require(&self, name: &str, value: Option<String>) -> Result<String> {
+        value.ok_or_else(|| Error::configuration(format!("{name} is not set")))
+    }
+
     /// An identity derived from the values of these variables: the same input has the same identity.
     pub fn identity(&self, step: &str, names: &[&str]) -> Uuid {
         let mut text = format!("input\n{step}");

@@ -1,5 +1,7 @@
 //! The words of the domain: tiers, roles, names, addresses and a whole registration, each valid by construction.
 
+mod awaited;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +11,8 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::event;
+
+pub use awaited::{await_user, taken_email};
 
 /// Names and e-mail addresses have 1 to 64 characters.
 pub const MAX_CHARACTERS: usize = 64;
@@ -87,9 +91,8 @@ pub fn name(what: &str, text: &str) -> Result<String> {
 pub fn email(what: &str, text: &str) -> Result<String> {
     let text = text.trim();
     length(what, text)?;
-    text.parse::<lettre::Address>().map_err(|error| {
-        Error::input(format!("{what} {:?} is not an e-mail address", text)).because(error)
-    })?;
+    text.parse::<lettre::Address>()
+        .map_err(|error| Error::input(format!("{what} {text:?} is not an e-mail address")).because(error))?;
     Ok(text.to_lowercase())
 }
 

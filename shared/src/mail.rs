@@ -7,12 +7,14 @@ mod smtp;
 
 use std::path::PathBuf;
 
+use chrono::Utc;
 use lettre::Message;
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::config::Environment;
+use crate::database::{Connection, Failure};
 use crate::error::{Error, Result};
 use crate::event::derive_id;
 
@@ -24,6 +26,15 @@ struct Settings {
     mail_dir: Option<PathBuf>,
     smtp_from: Option<String>,
 }
+
+/// The variables of this module, for `--help`.
+pub const SETTINGS: &[(&str, &str)] = &[
+    ("SMTP_SERVER, SMTP_PORT", "the mail server (also SMTP_HOST); port 25, 587 or 465 by SMTP_TLS"),
+    ("SMTP_USER, SMTP_PASS", "its credentials (also SMTP_PASSWORD)"),
+    ("SMTP_FROM", "the sender, such as \"Knapscen <hello@example.com>\""),
+    ("SMTP_TLS, SMTP_CA", "none, opportunistic, starttls, tls; a PEM file"),
+    ("MAIL_DIR", "write mails as .eml files here instead"),
+];
 
 /// A mail to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +65,20 @@ enum Transport {
 /// The `Message-ID` of the mail that `step` sends because of this event: derived, so that a repeat carries the same.
 pub fn message_id(event_id: &str, step: &str, subject: Uuid) -> String {
     format!("{}@{MESSAGE_ID_DOMAIN}", derive_id(&format!("mail\n{event_id}\n{step}\n{subject}")))
+}
+
+/// Notes that a mail was sent. A replay of its event sends the same one: then it is noted already.
+pub async fn record(database: &mut Connection, message_id: &str, customer: Uuid, kind: &str) -> Result<()> {
+    let noted = database
+        .execute(
+            "INSERT INTO sent_mails (message_id, customer_id, kind, sent_at) VALUES (?, ?, ?, ?)",
+            &[message_id.into(), customer.into(), kind.into(), Utc::now().into()],
+        )
+        .await;
+    match noted {
+        Ok(_) | Err(Failure::Duplicate(_)) => Ok(()),
+        Err(Failure::Other(error)) => Err(error),
+    }
 }
 
 impl Mailer {

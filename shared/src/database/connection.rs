@@ -129,11 +129,11 @@ impl Connection {
         row.map_err(|error| explain("a query failed", error))
     }
 
-    /// The first row of a query, locked until the transaction ends. SQLite has locked the whole file already.
-    pub async fn locked_row(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Option<Row>> {
+    /// All rows of a query, locked until the transaction ends. SQLite has locked the whole file already.
+    pub async fn locked_rows(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>> {
         match self {
-            Self::MySql(_) => self.row(&format!("{sql} FOR UPDATE"), values).await,
-            Self::Sqlite(_) => self.row(sql, values).await,
+            Self::MySql(_) => self.rows(&format!("{sql} FOR UPDATE"), values).await,
+            Self::Sqlite(_) => self.rows(sql, values).await,
         }
     }
 }

@@ -1,1 +1,137 @@
-fn main() {}
+//! Tells the marketing team about the new customer: by webhook, by e-mail, or both, whichever is configured.
+//!
+//! Reads `CUSTOMER_ID`, `CUSTOMER_NAME`, `SUBSCRIPTION_TIER`, `USER_COUNT`; posts and mails; writes `sent_mails`; emits `swag-ordered`.
+
+mod note;
+
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shared::config::Environment;
+use shared::customer::{self, Tier};
+use shared::database::Connection;
+use shared::event::{Announcement, Cause, Kind};
+use shared::http::{Client, Endpoint};
+use shared::mail::{self, Mail, Mailer, message_id};
+use shared::telemetry::Report;
+use shared::{Error, Result, Step, Uuid};
+
+fn main() -> ExitCode {
+    shared::run::<NotifyMarketing>()
+}
+
+#[derive(Deserialize)]
+struct Input {
+    customer_id: Option<String>,
+    customer_name: String,
+    subscription_tier: String,
+    user_count: Option<String>,
+    marketing_webhook_url: Option<String>,
+    marketing_email: Option<String>,
+}
+
+struct NotifyMarketing {
+    customer: Uuid,
+    name: String,
+    tier: Tier,
+    webhook: Option<Webhook>,
+    mail: Option<(Mailer, Mail)>,
+}
+
+struct Webhook {
+    client: Client,
+    endpoint: Endpoint,
+    key: String,
+    body: Value,
+}
+
+impl Step for NotifyMarketing {
+    const NAME: &'static str = "notify-marketing";
+    const ABOUT: &'static str = "tells the marketing team about the new customer";
+    const TRIGGER: Kind = Kind::MarketingNotified;
+    const EMITS: Kind = Kind::SwagOrdered;
+    const VARIABLES: &'static [(&'static str, &'static str)] = &[
+        ("CUSTOMER_ID", "UUID; derived from the input where it is missing"),
+        ("CUSTOMER_NAME", "1 to 64 characters"),
+        ("SUBSCRIPTION_TIER", "basic, groovy or far-out"),
+        ("USER_COUNT", "how many users the customer has"),
+    ];
+    const SETTINGS: &'static [(&'static str, &'static str)] = &[
+        ("MARKETING_WEBHOOK_URL", "takes JSON with text and fields, as Slack does"),
+        ("MARKETING_EMAIL", "gets the note by mail; needs SMTP_SERVER, SMTP_FROM … or MAIL_DIR"),
+    ];
+    const ACTS: bool = true;
+    type Receipt = ();
+
+    fn read(environment: &Environment, cause: &Cause) -> Result<Self> {
+        let input: Input = environment.read()?;
+        let customer = match &input.customer_id {
+            Some(id) => customer::id("CUSTOMER_ID", id)?,
+            None => environment.identity("customer", &["CUSTOMER_NAME"]),
+        };
+        let name = customer::name("CUSTOMER_NAME", &input.customer_name)?;
+        let tier: Tier = input.subscription_tier.parse()?;
+        let user_count = match &input.user_count {
+            None => None,
+            Some(count) => {
+                Some(count.parse::<u32>().map_err(|_| Error::input("USER_COUNT is not a whole number"))?)
+            }
+        };
+        let note = note::Note { customer: &name, id: customer, tier, user_count };
+        let message_id = message_id(&cause.id, Self::NAME, customer);
+        let webhook = match &input.marketing_webhook_url {
+            None => None,
+            Some(url) => Some(Webhook {
+                client: Client::read(environment)?,
+                endpoint: Endpoint::new("MARKETING_WEBHOOK_URL", url, None)?,
+                key: message_id.clone(),
+                body: note.webhook(),
+            }),
+        };
+        let mail = match &input.marketing_email {
+            None => None,
+            Some(address) => {
+                let address = customer::email("MARKETING_EMAIL", address)
+                    .map_err(|error| Error::configuration(error.to_string()))?;
+                Some((Mailer::read(environment)?, note.mail(message_id, address)?))
+            }
+        };
+        if webhook.is_none() && mail.is_none() {
+            return Err(Error::configuration("neither MARKETING_WEBHOOK_URL nor MARKETING_EMAIL is set"));
+        }
+        Ok(Self { customer, name, tier, webhook, mail })
+    }
+
+    fn customer(&self) -> Uuid {
+        self.customer
+    }
+
+    async fn act(&self, report: &mut Report) -> Result<()> {
+        if let Some(Webhook { client, endpoint, key, body }) = &self.webhook {
+            client.post(endpoint, key, body).await?;
+            report.set("webhook", true);
+        }
+        if let Some((mailer, mail)) = &self.mail {
+            mailer.send(mail).await?;
+            report.set("message_id", mail.message_id.as_str());
+        }
+        Ok(())
+    }
+
+    async fn record(&self, database: &mut Connection, (): (), _: &mut Report) -> Result<Vec<Announcement>> {
+        if let Some((_, mail)) = &self.mail {
+            mail::record(database, &mail.message_id, self.customer, "marketing").await?;
+        }
+        let sql = "SELECT shipping_address FROM customers WHERE id = ?";
+        let address = match database.row(sql, &[self.customer.into()]).await? {
+            Some(row) => row.optional_text(0)?,
+            None => None,
+        };
+        let mut data = json!({ "customer_name": self.name, "subscription_tier": self.tier });
+        if let Some(address) = address {
+            data["shipping_address"] = json!(address);
+        }
+        Ok(vec![Announcement { subject: self.customer, data }])
+    }
+}

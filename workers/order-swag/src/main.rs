@@ -1,1 +1,174 @@
-fn main() {}
+//! Orders the swag package of the customer's tier at the vendor; without an address yet, the order waits for one.
+//!
+//! Reads `CUSTOMER_ID`, `CUSTOMER_NAME`, `SUBSCRIPTION_TIER`, `SHIPPING_ADDRESS` and `packages.json`; posts to `SWAG_API_URL`; writes
+//! `swag_orders`; emits `touchpoints-created`.
+
+mod package;
+
+use std::process::ExitCode;
+
+use chrono::Utc;
+use package::Package;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shared::config::{Environment, Secret};
+use shared::customer::{self, Tier};
+use shared::database::{Connection, Failure};
+use shared::event::{Announcement, Cause, Kind, derive_id};
+use shared::http::{Client, Endpoint};
+use shared::telemetry::Report;
+use shared::{Result, Step, Uuid};
+
+fn main() -> ExitCode {
+    shared::run::<OrderSwag>()
+}
+
+#[derive(Deserialize)]
+struct Input {
+    customer_id: Option<String>,
+    customer_name: String,
+    subscription_tier: String,
+    shipping_address: Option<String>,
+    swag_api_url: Option<String>,
+    swag_api_token: Option<Secret>,
+}
+
+struct OrderSwag {
+    customer: Uuid,
+    name: String,
+    tier: Tier,
+    package: Package,
+    /// The same for every event about this customer and package: it is never ordered twice.
+    key: Uuid,
+    order: Option<Order>,
+    welcome_outreach: chrono::NaiveDate,
+}
+
+struct Order {
+    client: Client,
+    vendor: Endpoint,
+    address: Value,
+}
+
+impl Step for OrderSwag {
+    const NAME: &'static str = "order-swag";
+    const ABOUT: &'static str = "orders the swag package of the customer's tier at the vendor";
+    const TRIGGER: Kind = Kind::SwagOrdered;
+    const EMITS: Kind = Kind::TouchpointsCreated;
+    const VARIABLES: &'static [(&'static str, &'static str)] = &[
+        ("CUSTOMER_ID", "UUID; derived from the customer's name where it is missing"),
+        ("CUSTOMER_NAME", "1 to 64 characters"),
+        ("SUBSCRIPTION_TIER", "basic, groovy or far-out"),
+        ("SHIPPING_ADDRESS", "a text or a JSON object; the order waits while it is missing"),
+    ];
+    const SETTINGS: &'static [(&'static str, &'static str)] = &[
+        ("SWAG_API_URL", "the vendor's address for orders"),
+        ("SWAG_API_TOKEN", "its bearer token"),
+        ("HTTP_CA", "a PEM file of a private authority"),
+    ];
+    const ACTS: bool = true;
+    type Receipt = Option<String>;
+
+    fn read(environment: &Environment, cause: &Cause) -> Result<Self> {
+        let input: Input = environment.read()?;
+        let customer = match &input.customer_id {
+            Some(id) => customer::id("CUSTOMER_ID", id)?,
+            None => environment.identity("customer", &["CUSTOMER_NAME"]),
+        };
+        let tier: Tier = input.subscription_tier.parse()?;
+        let package = Package::of(tier)?;
+        let address = input.shipping_address.map(|text| match serde_json::from_str(&text) {
+            Ok(object @ Value::Object(_)) => object,
+            _ => Value::String(text),
+        });
+        let order =
+            match address.filter(|address| address.as_object().is_none_or(|fields| !fields.is_empty())) {
+                None => None,
+                Some(address) => {
+                    customer::shipping_address(Some(&address))?;
+                    let url = environment.require("SWAG_API_URL", input.swag_api_url)?;
+                    let vendor = Endpoint::new("SWAG_API_URL", &url, input.swag_api_token)?;
+                    Some(Order { client: Client::read(environment)?, vendor, address })
+                }
+            };
+        let day = cause.time.unwrap_or_else(Utc::now).date_naive();
+        Ok(Self {
+            customer,
+            name: customer::name("CUSTOMER_NAME", &input.customer_name)?,
+            tier,
+            key: derive_id(&format!("swag\n{customer}\n{}", package.name)),
+            welcome_outreach: package.outreach(day),
+            package,
+            order,
+        })
+    }
+
+    fn customer(&self) -> Uuid {
+        self.customer
+    }
+
+    async fn act(&self, report: &mut Report) -> Result<Option<String>> {
+        let Some(Order { client, vendor, address }) = &self.order else {
+            report.set("order", "waiting_for_address");
+            return Ok(None);
+        };
+        let body = json!({
+            "reference": self.key,
+            "customer_id": self.customer,
+            "customer_name": self.name,
+            "package": self.package.name,
+            "items": self.package.items,
+            "shipping_address": address,
+        });
+        let answer = client.post(vendor, &self.key.to_string(), &body).await?;
+        let order_id = ["order_id", "id"].into_iter().find_map(|field| answer[field].as_str());
+        let order_id =
+            order_id.map(|id| id.chars().take(package::MAX_ORDER_ID_CHARACTERS).collect::<String>());
+        report.set("order", "ordered");
+        report.set("order_id", order_id.clone());
+        Ok(order_id)
+    }
+
+    async fn record(
+        &self,
+        database: &mut Connection,
+        order_id: Option<String>,
+        _: &mut Report,
+    ) -> Result<Vec<Announcement>> {
+        let status = if self.order.is_some() { "ordered" } else { "waiting_for_address" };
+        let inserted = database
+            .execute(
+                "INSERT INTO swag_orders (idempotency_key, customer_id, package, status, vendor_order_id, created_at) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
+                &[
+                    self.key.into(),
+                    self.customer.into(),
+                    self.package.name.as_str().into(),
+                    status.into(),
+                    order_id.as_deref().into(),
+                    Utc::now().into(),
+                ],
+            )
+            .await;
+        match inserted {
+            Ok(_) => {}
+            Err(Failure::Other(error)) => return Err(error),
+            // The address came later, with another event. An order that is placed stays placed.
+            Err(Failure::Duplicate(_)) => {
+                database
+                    .execute(
+                        "UPDATE swag_orders SET status = ?, vendor_order_id = COALESCE(?, vendor_order_id) \
+                         WHERE idempotency_key = ? AND status <> 'ordered'",
+                        &[status.into(), order_id.as_deref().into(), self.key.into()],
+                    )
+                    .await?;
+            }
+        }
+        let data = json!({
+            "customer_name": self.name,
+            "subscription_tier": self.tier,
+            "welcome_outreach": self.welcome_outreach,
+        });
+        Ok(vec![Announcement { subject: self.customer, data }])
+    }
+}

@@ -1,0 +1,81 @@
+//! When a customer is contacted: days after the welcome outreach, per tier, from `schedule.json`.
+
+use std::collections::BTreeMap;
+
+use chrono::{Datelike, Days, NaiveDate, Weekday};
+use serde::{Deserialize, Serialize};
+use shared::customer::Tier;
+use shared::{Error, Result};
+
+const SCHEDULE: &str = include_str!("../schedule.json");
+
+/// How much of the CRM's id is kept.
+pub(crate) const MAX_CRM_ID_CHARACTERS: usize = 128;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Offsets {
+    technical_onboarding: u64,
+    follow_up_call: u64,
+    feedback_session: u64,
+}
+
+/// The days of the touchpoints, all working days.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Touchpoints {
+    pub(crate) welcome_outreach: NaiveDate,
+    pub(crate) technical_onboarding: NaiveDate,
+    pub(crate) follow_up_call: NaiveDate,
+    pub(crate) feedback_session: NaiveDate,
+}
+
+impl Touchpoints {
+    /// The plan for a tier whose welcome outreach is on this day.
+    pub(crate) fn plan(tier: Tier, outreach: NaiveDate) -> Result<Self> {
+        let mut schedule: BTreeMap<String, Offsets> = serde_json::from_str(SCHEDULE)
+            .map_err(|error| Error::bug("schedule.json cannot be read").because(error))?;
+        let offsets = schedule
+            .remove(tier.as_str())
+            .ok_or_else(|| Error::bug(format!("schedule.json has no entry for {tier}")))?;
+        let day = |after: u64| {
+            let day = outreach.checked_add_days(Days::new(after)).map(working_day);
+            day.ok_or_else(|| Error::input("WELCOME_OUTREACH_DATE is too far in the future"))
+        };
+        Ok(Self {
+            welcome_outreach: outreach,
+            technical_onboarding: day(offsets.technical_onboarding)?,
+            follow_up_call: day(offsets.follow_up_call)?,
+            feedback_session: day(offsets.feedback_session)?,
+        })
+    }
+}
+
+fn working_day(day: NaiveDate) -> NaiveDate {
+    match day.weekday() {
+        Weekday::Sat => day + Days::new(2),
+        Weekday::Sun => day + Days::new(1),
+        _ => day,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tier_has_a_plan_of_working_days_in_order() {
+        let outreach = "2025-10-13".parse().unwrap();
+        for &tier in Tier::ALL {
+            let plan = Touchpoints::plan(tier, outreach).unwrap();
+            let days = [plan.technical_onboarding, plan.follow_up_call, plan.feedback_session];
+            assert!(outreach < days[0] && days.is_sorted(), "{tier}: {plan:?}");
+            assert!(days.iter().all(|day| !matches!(day.weekday(), Weekday::Sat | Weekday::Sun)), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_time_is_bad_input() {
+        let error = Touchpoints::plan(Tier::Basic, NaiveDate::MAX).unwrap_err();
+        assert_eq!(error.class().exit_code(), 65);
+    }
+}

@@ -90,6 +90,7 @@ impl Process {
     /// Stops its whole group as a frozen machine would: connections stay open, nothing answers.
     pub fn pause(&self) {
         kill_process_group(self.pid(), Signal::STOP).expect("a process to pause");
+        wait::until_true("every thread has stopped", || self.threads_stopped());
     }
 
     /// Lets a paused group run again.
@@ -119,6 +120,14 @@ impl Process {
         let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n  ");
         let state = self.ended.map_or_else(|| "running".to_owned(), describe);
         format!("--- {} ({state})\n  {}\n  {tail}\n---", self.name, self.command)
+    }
+
+    fn threads_stopped(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).expect("its threads").flatten();
+        threads.map(|thread| fs::read_to_string(thread.path().join("stat")).unwrap_or_default()).all(|line| {
+            // The state follows the program's name, which is in brackets.
+            line.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     fn pid(&self) -> Pid {

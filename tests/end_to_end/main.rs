@@ -1,1 +1,3 @@
-fn main() {}
+//! The whole system on real servers.
+
+mod harness;

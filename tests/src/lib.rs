@@ -1,1 +1,47 @@
-//! x
+//! The test harness: starts real servers on free ports, runs our own binaries against them, and leaves nothing behind.
+//!
+//! Every starter gives its server a directory of its own, waits until it answers, checks that it still lives, prints the
+//! end of its log when a test fails, and ends it on drop. What drop cannot reach (a killed test process, a server shared
+//! in a static) the [reaper](reaper) ends. The API is blocking, so that a test reads from top to bottom; network work
+//! runs on one runtime of the harness.
+#![expect(clippy::expect_used, reason = "a harness fails by panicking: that fails the test")]
+#![expect(clippy::missing_panics_doc, reason = "every starter panics when its server does not start")]
+
+pub mod authority;
+pub mod client;
+pub mod database;
+pub mod http;
+pub mod mariadb;
+pub mod nats;
+pub mod port;
+pub mod process;
+pub mod program;
+pub mod proxy;
+pub mod reaper;
+pub mod scratch;
+pub mod smtp;
+pub mod vendor;
+pub mod wait;
+
+use std::sync::OnceLock;
+
+/// Runs a future of a client or server of the harness to its end, on the harness's runtime.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    runtime().block_on(future)
+}
+
+/// The runtime that drives the vendor, the proxies and all clients of the harness.
+pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    })
+}
+
+/// A setting handed to a process: name and value.
+pub type Setting = (String, String);
+
+/// Builds settings from literal names and anything that prints.
+pub fn settings<const N: usize>(pairs: [(&str, &str); N]) -> Vec<Setting> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}

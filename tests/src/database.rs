@@ -1,0 +1,167 @@
+//! One test's database, on MariaDB or in an SQLite file, as seen from outside the product.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Column, ConnectOptions, Executor, MySqlConnection, Row, SqliteConnection};
+
+use crate::program::Program;
+use crate::scratch::Scratch;
+use crate::{Setting, block_on, settings, wait};
+
+/// A database of one test.
+#[derive(Debug)]
+pub struct Database {
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    MariaDb { port: u16, user: &'static str, password: &'static str, name: String },
+    Sqlite(Scratch),
+}
+
+/// A row as text by column name; an SQL NULL is absent.
+pub type TextRow = BTreeMap<String, String>;
+
+impl Database {
+    pub(crate) fn mariadb(port: u16, user: &'static str, password: &'static str, name: String) -> Self {
+        Self { place: Place::MariaDb { port, user, password, name } }
+    }
+
+    /// A database file in a directory of its own.
+    pub fn sqlite() -> Self {
+        Self { place: Place::Sqlite(Scratch::new("sqlite")) }
+    }
+
+    /// The same database with the product's tables in it.
+    #[must_use]
+    pub fn migrated(self) -> Self {
+        Program::dispatcher().argument("migrate").settings(self.settings()).run_to(0);
+        self
+    }
+
+    /// What a worker or dispatcher needs to reach it.
+    pub fn settings(&self) -> Vec<Setting> {
+        match &self.place {
+            Place::MariaDb { port, .. } => self.settings_through(*port),
+            Place::Sqlite(scratch) => {
+                settings([("DATABASE_URL", &format!("sqlite://{}", scratch.join("onboarding.db").display()))])
+            }
+        }
+    }
+
+    /// The same with another port: that of a proxy before the server.
+    pub fn settings_through(&self, port: u16) -> Vec<Setting> {
+        let Place::MariaDb { user, password, name, .. } = &self.place else { panic!("SQLite has no port") };
+        settings([
+            ("DB_HOST", "127.0.0.1"),
+            ("DB_PORT", &port.to_string()),
+            ("DB_USER", user),
+            ("DB_PASSWORD", password),
+            ("DB_NAME", name),
+        ])
+    }
+
+    /// The rows of a query, each value as text.
+    pub fn rows(&self, query: &str) -> Vec<TextRow> {
+        block_on(async {
+            match &self.place {
+                Place::MariaDb { .. } => {
+                    let rows = self.mysql().await?.fetch_all(sqlx::raw_sql(query)).await?;
+                    Ok::<_, sqlx::Error>(rows.iter().map(text_row).collect())
+                }
+                Place::Sqlite(_) => {
+                    let rows = self.file().await?.fetch_all(sqlx::raw_sql(query)).await?;
+                    Ok(rows.iter().map(text_row).collect())
+                }
+            }
+        })
+        .unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// How many rows a table has, or those that a `WHERE` after its name leaves.
+    pub fn count(&self, table: &str) -> usize {
+        self.text(&format!("SELECT COUNT(*) AS n FROM {table}")).parse().expect("a count")
+    }
+
+    /// The first value of the first row as text; empty when there is none.
+    pub fn text(&self, query: &str) -> String {
+        self.rows(query).into_iter().next().and_then(|row| row.into_values().next()).unwrap_or_default()
+    }
+
+    /// Runs a statement.
+    pub fn execute(&self, statement: &str) {
+        self.rows(statement);
+    }
+
+    /// Waits until a `COUNT(*)` over the table reaches the number.
+    pub fn until_count(&self, table: &str, number: usize) {
+        wait::until_true(&format!("{number} rows are in {table}"), || self.count(table) >= number);
+    }
+
+    /// Runs statements on a connection that stays open, so that what they lock stays locked until drop.
+    pub fn hold(&self, statements: &str) -> Held {
+        block_on(async {
+            match &self.place {
+                Place::MariaDb { .. } => {
+                    let mut connection = self.mysql().await?;
+                    connection.execute(sqlx::raw_sql(statements)).await?;
+                    Ok::<_, sqlx::Error>(Held { _connection: HeldConnection::MariaDb(connection) })
+                }
+                Place::Sqlite(_) => {
+                    let mut connection = self.file().await?;
+                    connection.execute(sqlx::raw_sql(statements)).await?;
+                    Ok(Held { _connection: HeldConnection::Sqlite(connection) })
+                }
+            }
+        })
+        .unwrap_or_else(|error| panic!("{statements}: {error}"))
+    }
+
+    async fn mysql(&self) -> Result<MySqlConnection, sqlx::Error> {
+        let Place::MariaDb { port, user, password, name } = &self.place else {
+            unreachable!("asked by its match")
+        };
+        let options =
+            MySqlConnectOptions::new().host("127.0.0.1").port(*port).username(user).password(password);
+        options.database(name).ssl_mode(MySqlSslMode::Disabled).connect().await
+    }
+
+    async fn file(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let Place::Sqlite(scratch) = &self.place else { unreachable!("asked by its match") };
+        let options =
+            SqliteConnectOptions::new().filename(scratch.join("onboarding.db")).create_if_missing(true);
+        options.busy_timeout(Duration::from_secs(30)).connect().await
+    }
+}
+
+/// An open connection with its locks; gone on drop.
+#[derive(Debug)]
+pub struct Held {
+    _connection: HeldConnection,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held only for its drop")]
+enum HeldConnection {
+    MariaDb(MySqlConnection),
+    Sqlite(SqliteConnection),
+}
+
+fn text_row<R: Row>(row: &R) -> TextRow
+where
+    usize: sqlx::ColumnIndex<R>,
+    for<'r> Option<String>: sqlx::Decode<'r, R::Database>,
+{
+    let columns = row.columns().iter();
+    columns
+        .filter_map(|column| {
+            // The text protocol gives every type as text; the declared type does not matter.
+            let value: Option<String> = row.try_get_unchecked(column.ordinal()).expect("text");
+            Some((column.name().to_owned(), value?))
+        })
+        .collect()
+}

@@ -21,6 +21,7 @@ mod trigger;
 use std::path::Path;
 
 pub use config_map::{ConfigMap, ContentKind, Entry};
+pub(crate) use object::field_path;
 pub use pattern::Pattern;
 pub use problem::{Place, Problem, Severity};
 pub use sample::Sample;

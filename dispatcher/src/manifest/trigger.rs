@@ -16,6 +16,8 @@ pub struct EventTrigger {
     pub name: String,
     /// The EventSource's name: a template over `.Cluster` only.
     pub source_name: TemplatedText,
+    /// Where that name stands.
+    pub source_place: Place,
     /// Which clusters it is for.
     pub selector: Selector,
     /// A template over the event that must render `Create`, `Delete` or nothing.
@@ -166,6 +168,7 @@ impl EventTrigger {
         let trigger = Self {
             name,
             source_name: source_name?,
+            source_place: document.place_of("spec.eventSourceName"),
             selector: selector?,
             action: action?,
             sync: sync.ok()?,
@@ -177,9 +180,16 @@ impl EventTrigger {
     }
 
     fn check_action(&self, document: &Document, problems: &mut Vec<Problem>) {
-        if let Some(action) = self.action.literal().filter(|action| !matches!(*action, "Create" | "Delete")) {
-            let message = format!("{action:?} is neither Create nor Delete");
-            problems.push(document.error("spec.cloudEventAction", message));
+        match self.action.literal() {
+            None | Some("Create" | "Delete") => {}
+            Some("") => {
+                let message = "is empty: this trigger skips every event (Sveltos cannot bear an empty action)";
+                problems.push(document.warning("spec.cloudEventAction", message));
+            }
+            Some(other) => {
+                let message = format!("{other:?} is neither Create nor Delete");
+                problems.push(document.error("spec.cloudEventAction", message));
+            }
         }
     }
 }

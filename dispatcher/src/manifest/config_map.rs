@@ -1,0 +1,185 @@
+//! ConfigMaps (and Secrets of Sveltos' type): the texts that triggers render.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+use super::document::Document;
+use super::object::{self, or_default};
+use super::{Place, Problem};
+use crate::template::Template;
+
+/// Its presence makes the text a template, whatever its value.
+const INSTANTIATE: &str = "projectsveltos.io/instantiate";
+/// Says where a foreign image publishes: NATS subjects, separated by commas or spaces.
+const EMITS: &str = "knapscen.disco/emits";
+/// `allow` gives up safe rendering for this text.
+const PRINTED_YAML: &str = "knapscen.disco/printed-yaml";
+/// The type of the Secrets that Sveltos reads; all others are none of our business.
+const SECRET_TYPE: &str = "addons.projectsveltos.io/cluster-profile";
+
+/// What kind of object holds the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ContentKind {
+    /// `v1` ConfigMap.
+    ConfigMap,
+    /// `v1` Secret of Sveltos' type.
+    Secret,
+}
+
+impl fmt::Display for ContentKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        })
+    }
+}
+
+/// The texts of one object.
+#[derive(Debug, Clone)]
+pub struct ConfigMap {
+    /// What kind of object it is.
+    pub kind: ContentKind,
+    /// `metadata.namespace`; `default` when not set, as `kubectl` has it.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// Every key of `.data`, in the order of the keys.
+    pub entries: Vec<Entry>,
+    /// NATS subjects that a foreign image publishes to, as the annotation says.
+    pub emits: Vec<String>,
+    /// What event data prints is YAML: safe rendering is off.
+    pub printed_yaml: bool,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// One key of `.data`.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The key, such as `job.yaml`.
+    pub key: String,
+    /// The text as it stands.
+    pub text: String,
+    /// The parsed template; none without the annotation, then the text is used as it stands.
+    pub template: Option<Template>,
+    /// The line of the file that holds the text's first line.
+    pub place: Place,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Content {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    metadata: ObjectMeta,
+    #[serde(default, deserialize_with = "or_default")]
+    data: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    string_data: BTreeMap<String, String>,
+    #[serde(default, rename = "type")]
+    _type: Option<String>,
+    #[serde(default, rename = "immutable")]
+    _immutable: Option<bool>,
+}
+
+impl ConfigMap {
+    pub(super) fn read(document: &Document, problems: &mut Vec<Problem>) -> Option<Self> {
+        let content: Content = object::read(document, |field| field == "binaryData", problems)?;
+        let texts = content.data.into_iter().map(|(key, text)| (format!("data.{key}"), key, text)).collect();
+        Self::new(ContentKind::ConfigMap, document, &content.metadata, texts, problems)
+    }
+
+    pub(super) fn read_secret(document: &Document, problems: &mut Vec<Problem>) -> Option<Self> {
+        if document.text("type") != Some(SECRET_TYPE) {
+            problems.push(document.warning("kind", format!("a Secret that is not of type {SECRET_TYPE}: ignored")));
+            return None;
+        }
+        let content: Content = object::read(document, |_| false, problems)?;
+        let mut texts: Vec<_> =
+            content.string_data.into_iter().map(|(key, text)| (format!("stringData.{key}"), key, text)).collect();
+        for (key, encoded) in content.data {
+            let field = format!("data.{key}");
+            let bytes = BASE64_STANDARD.decode(encoded.split_whitespace().collect::<String>()).ok();
+            match bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
+                Some(text) => texts.push((field, key, text)),
+                None => problems.push(document.error(&field, "is not text in base64")),
+            }
+        }
+        Self::new(ContentKind::Secret, document, &content.metadata, texts, problems)
+    }
+
+    fn new(
+        kind: ContentKind,
+        document: &Document,
+        metadata: &ObjectMeta,
+        texts: Vec<(String, String, String)>,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
+        let name = object::name(document, metadata, problems)?;
+        let annotation = |key| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+        let emits = annotation(EMITS).unwrap_or_default();
+        let printed_yaml = match annotation(PRINTED_YAML) {
+            None => false,
+            Some("allow") => {
+                let message = "safe rendering is off: what an event sends can change the Job itself";
+                problems.push(document.warning(&format!("metadata.annotations.{PRINTED_YAML}"), message));
+                true
+            }
+            Some(other) => {
+                let message = format!("{other:?} is not `allow`");
+                problems.push(document.error(&format!("metadata.annotations.{PRINTED_YAML}"), message));
+                false
+            }
+        };
+        let instantiate = annotation(INSTANTIATE).is_some();
+        let entries: Option<Vec<_>> = texts
+            .into_iter()
+            .map(|(field, key, text)| Entry::new(document, &field, key, text, instantiate, problems))
+            .collect();
+        Some(Self {
+            kind,
+            namespace: metadata.namespace.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
+            name,
+            entries: entries?,
+            emits: emits.split([',', ' ']).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            printed_yaml,
+            place: document.place(),
+        })
+    }
+}
+
+impl Entry {
+    fn new(
+        document: &Document,
+        field: &str,
+        key: String,
+        text: String,
+        instantiate: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
+        let place = document.place().at(document.first_text_line(field));
+        if !instantiate {
+            if text.contains("{{") {
+                let message = format!("holds template actions, but without the annotation {INSTANTIATE} they are not rendered");
+                problems.push(document.warning(field, message));
+            }
+            return Some(Self { key, text, template: None, place });
+        }
+        match Template::parse(&key, &text) {
+            Ok(template) => Some(Self { key, text, template: Some(template), place }),
+            Err(error) => {
+                let line = place.line + error.line.unwrap_or(1).saturating_sub(1);
+                problems.push(Problem::error(place.at(line), field, format!("bad template: {}", error.message)));
+                None
+            }
+        }
+    }
+}

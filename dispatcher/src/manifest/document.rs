@@ -1,0 +1,247 @@
+//! One YAML document: its value as Kubernetes reads it, and the line of every field in it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::Spanned;
+
+use super::file::File;
+use super::{Place, Problem};
+
+/// A document and where it stands.
+pub(super) struct Document {
+    pub(super) value: Value,
+    place: Place,
+    text: Arc<str>,
+    /// Field path → line of its key (of its item, in a list).
+    lines: Arc<HashMap<String, Lines>>,
+    /// The path of this object inside its document: empty, or `items[3]` in a List.
+    base: String,
+}
+
+/// Where a field begins.
+#[derive(Clone, Copy)]
+struct Lines {
+    key: u32,
+    value: u32,
+}
+
+/// Reads all documents of a file; blank and comment-only ones are skipped, Lists are unfolded.
+pub(super) fn parse(file: &File, problems: &mut Vec<Problem>) -> Vec<Document> {
+    let place = Place { file: Arc::clone(&file.path), line: 0 };
+    let nodes: Vec<Spanned<Node>> =
+        match serde_saphyr::from_multiple_with_options(&file.text, crate::template::yaml_options()) {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                let line = error.location().map_or(0, |location| u32::try_from(location.line()).unwrap_or(0));
+                problems.push(Problem::error(place.at(line), "", format!("is not YAML: {}", first_line(&error))));
+                return Vec::new();
+            }
+        };
+    let text: Arc<str> = Arc::from(file.text.as_str());
+    let mut documents = Vec::new();
+    for node in nodes {
+        let line = line_of(&node);
+        let mut lines = HashMap::new();
+        let value = node.value.into_value(String::new(), &mut lines);
+        if value.is_null() {
+            continue;
+        }
+        let document = Document {
+            value,
+            place: place.at(line),
+            text: Arc::clone(&text),
+            lines: Arc::new(lines),
+            base: String::new(),
+        };
+        if document.value.is_object() {
+            document.unfold(&mut documents);
+        } else {
+            problems.push(document.error("", "is not an object"));
+        }
+    }
+    documents
+}
+
+impl Document {
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        self.value.get(field).and_then(Value::as_str)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    pub(super) fn error(&self, field: &str, message: impl Into<String>) -> Problem {
+        Problem::error(self.place_of(field), field, message)
+    }
+
+    pub(super) fn warning(&self, field: &str, message: impl Into<String>) -> Problem {
+        Problem::warning(self.place_of(field), field, message)
+    }
+
+    /// Where a field stands; for one that is not there, where its nearest parent stands.
+    pub(super) fn place_of(&self, field: &str) -> Place {
+        self.find(field).map_or_else(|| self.place(), |lines| self.place.at(lines.key))
+    }
+
+    /// The file's line that holds the first line of a string field's text: the line after `key: |`, else the value's own.
+    pub(super) fn first_text_line(&self, field: &str) -> u32 {
+        let Some(lines) = self.find(field) else { return self.place.line };
+        let header = self.text.lines().nth(lines.key.saturating_sub(1) as usize).unwrap_or_default();
+        let block = header.split('#').next().unwrap_or_default().trim_end();
+        let block = block.trim_end_matches(|c: char| matches!(c, '+' | '-') || c.is_ascii_digit());
+        if block.ends_with(['|', '>']) { lines.key + 1 } else { lines.value }
+    }
+
+    fn find(&self, field: &str) -> Option<Lines> {
+        let mut path = match (self.base.as_str(), field) {
+            ("", field) => field.to_owned(),
+            (base, "") => base.to_owned(),
+            (base, field) => format!("{base}.{field}"),
+        };
+        loop {
+            if let Some(lines) = self.lines.get(&path) {
+                return Some(*lines);
+            }
+            let cut = path.rfind(['.', '['])?;
+            path.truncate(cut);
+        }
+    }
+
+    /// `kubectl` applies the items of a List as if they stood alone.
+    fn unfold(self, found: &mut Vec<Self>) {
+        let is_list = self.text("kind").is_some_and(|kind| kind.ends_with("List"));
+        let Some(items) = self.value.get("items").and_then(Value::as_array).filter(|_| is_list) else {
+            found.push(self);
+            return;
+        };
+        for (index, item) in items.iter().enumerate() {
+            let base = format!("items[{index}]");
+            let line = self.lines.get(&base).map_or(self.place.line, |lines| lines.key);
+            found.push(Self {
+                value: item.clone(),
+                place: self.place.at(line),
+                text: Arc::clone(&self.text),
+                lines: Arc::clone(&self.lines),
+                base,
+            });
+        }
+    }
+}
+
+fn line_of<T>(spanned: &Spanned<T>) -> u32 {
+    u32::try_from(spanned.referenced.line()).unwrap_or(0)
+}
+
+fn first_line(error: &serde_saphyr::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// A YAML node that remembers where its parts stand.
+enum Node {
+    Scalar(Value),
+    Sequence(Vec<Spanned<Node>>),
+    Mapping(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+impl Node {
+    fn into_value(self, path: String, lines: &mut HashMap<String, Lines>) -> Value {
+        match self {
+            Self::Scalar(value) => value,
+            Self::Sequence(items) => Value::Array(
+                items
+                    .into_iter()
+                    .enumerate()
+                    .map(|(index, item)| {
+                        let path = format!("{path}[{index}]");
+                        let line = line_of(&item);
+                        lines.insert(path.clone(), Lines { key: line, value: line });
+                        item.value.into_value(path, lines)
+                    })
+                    .collect(),
+            ),
+            Self::Mapping(entries) => {
+                let mut map = Map::new();
+                for (key, value) in entries {
+                    let path = if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
+                    lines.insert(path.clone(), Lines { key: line_of(&key), value: line_of(&value) });
+                    map.insert(key.value, value.value.into_value(path, lines));
+                }
+                Value::Object(map)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a YAML node")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::Null))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        Node::deserialize(deserializer)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::Bool(value)))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::from(value)))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::from(value)))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Scalar(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::from(value)))
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Node, E> {
+        Ok(Node::Scalar(Value::from(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Node::Sequence(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Node::Mapping(entries))
+    }
+}

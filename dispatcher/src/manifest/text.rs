@@ -1,0 +1,52 @@
+//! A field of a manifest that may hold template actions.
+
+use serde_json::Value;
+
+use super::document::Document;
+use super::Problem;
+use crate::template::{Template, TemplateError};
+
+/// Text that is rendered where it holds `{{`, and stands as it is otherwise.
+#[derive(Debug, Clone)]
+pub struct TemplatedText {
+    text: String,
+    template: Option<Template>,
+}
+
+impl TemplatedText {
+    /// Parses `text`, which stands at `field` of `document`; a bad template is reported there.
+    pub(super) fn read(
+        document: &Document,
+        field: &str,
+        text: String,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
+        if !text.contains("{{") {
+            return Some(Self { text, template: None });
+        }
+        match Template::parse(field, &text) {
+            Ok(template) => Some(Self { text, template: Some(template) }),
+            Err(error) => {
+                let line = document.first_text_line(field) + error.line.unwrap_or(1).saturating_sub(1);
+                let place = document.place().at(line);
+                problems.push(Problem::error(place, field, format!("bad template: {}", error.message)));
+                None
+            }
+        }
+    }
+
+    /// The text as the manifest has it.
+    pub fn source(&self) -> &str {
+        &self.text
+    }
+
+    /// The text itself, when there is nothing to render.
+    pub fn literal(&self) -> Option<&str> {
+        self.template.is_none().then_some(self.text.as_str())
+    }
+
+    /// Plain rendering, as Sveltos renders names and actions.
+    pub fn render(&self, context: &Value) -> Result<String, TemplateError> {
+        self.template.as_ref().map_or_else(|| Ok(self.text.clone()), |template| template.render_text(context))
+    }
+}

@@ -1,0 +1,57 @@
+//! The cluster that the dispatcher stands for: what selectors and `.Cluster` see of it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::IncomingEvent;
+
+/// A cluster as Sveltos would know it.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// `SveltosCluster` or `Cluster`.
+    pub kind: String,
+    /// Its own namespace: where a policyRef without a namespace leads.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What selectors match.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for Cluster {
+    /// The management cluster `mgmt/mgmt` with the label `role=deploy`.
+    fn default() -> Self {
+        Self {
+            kind: "SveltosCluster".into(),
+            namespace: "mgmt".into(),
+            name: "mgmt".into(),
+            labels: BTreeMap::from([("role".into(), "deploy".into())]),
+        }
+    }
+}
+
+impl Cluster {
+    /// `.Cluster`.
+    pub fn view(&self) -> Value {
+        json!({
+            "kind": self.kind,
+            "metadata": { "name": self.name, "namespace": self.namespace, "labels": self.labels },
+        })
+    }
+
+    /// All that the templates of a trigger with `oneForEvent: true` see.
+    pub(super) fn context(&self, event: &IncomingEvent) -> Value {
+        json!({
+            "CloudEvent": event.view(),
+            "Cluster": self.view(),
+            "Resource": null,
+            "MatchingResource": {},
+        })
+    }
+
+    /// What the template of an EventSource's name sees.
+    pub(super) fn name_context(&self) -> Value {
+        json!({ "Cluster": self.view() })
+    }
+}

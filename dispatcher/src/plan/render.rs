@@ -1,0 +1,76 @@
+//! A trigger's policyRefs → the objects they render.
+
+use serde_json::Value;
+
+use crate::manifest::{ConfigMap, Entry, EventTrigger, Manifests, PolicyRef};
+use crate::template::parse_documents;
+
+use super::{Cluster, PlanError, Stage, dollar};
+
+/// An object as rendered, and where it came from.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    pub(super) value: Value,
+    /// `ConfigMap default/a-job, job.yaml`.
+    pub(super) place: String,
+}
+
+/// Renders every key of every text that the trigger refers to, in order.
+pub(super) fn documents(
+    trigger: &EventTrigger,
+    context: &Value,
+    manifests: &Manifests,
+    cluster: &Cluster,
+) -> Result<Vec<Rendered>, PlanError> {
+    let mut documents = Vec::new();
+    for (index, reference) in trigger.policy_refs.iter().enumerate() {
+        let place = format!("EventTrigger {}, spec.policyRefs[{index}]", trigger.name);
+        let Some(map) = find(reference, context, manifests, cluster).map_err(|error| error.in_place(place))? else {
+            continue;
+        };
+        for entry in &map.entries {
+            let place = format!("{} {}/{}, {}", map.kind, map.namespace, map.name, entry.key);
+            let values = render(map, entry, context).map_err(|error| error.in_place(place.clone()))?;
+            documents.extend(values.into_iter().map(|value| Rendered { value, place: place.clone() }));
+        }
+    }
+    Ok(documents)
+}
+
+fn find<'a>(
+    reference: &PolicyRef,
+    context: &Value,
+    manifests: &'a Manifests,
+    cluster: &Cluster,
+) -> Result<Option<&'a ConfigMap>, PlanError> {
+    let fail = |error| PlanError::template(Stage::Reference, &error);
+    let name = reference.name.render(context).map_err(fail)?;
+    let namespace = reference.namespace.render(context).map_err(fail)?;
+    let namespace = if namespace.is_empty() { &cluster.namespace } else { &namespace };
+    let found = manifests.config_map(reference.kind, namespace, &name);
+    if found.is_none() && !reference.optional {
+        // A rendered name is event data: the template that made it is shown instead.
+        let message = match (reference.name.literal(), reference.namespace.literal()) {
+            (Some(name), Some(_)) => format!("there is no {} {namespace}/{name}", reference.kind),
+            _ => format!("there is no {} of the name that {} gives", reference.kind, reference.name.source()),
+        };
+        return Err(PlanError::new(Stage::Reference, message));
+    }
+    Ok(found)
+}
+
+fn render(map: &ConfigMap, entry: &Entry, context: &Value) -> Result<Vec<Value>, PlanError> {
+    let bad_yaml = |error| PlanError::new(Stage::Render, format!("{error}"));
+    let Some(template) = &entry.template else {
+        return parse_documents(&entry.text).map_err(bad_yaml);
+    };
+    let bad_template = |error| PlanError::template(Stage::Render, &error);
+    if map.printed_yaml {
+        return parse_documents(&template.render_text(context).map_err(bad_template)?).map_err(bad_yaml);
+    }
+    let mut documents = template.render_documents(context).map_err(bad_template)?;
+    for document in &mut documents {
+        dollar::protect(document, &entry.text, &context["CloudEvent"])?;
+    }
+    Ok(documents)
+}

@@ -1,0 +1,86 @@
+//! Writes into a Job who it is: hashes in labels, which selectors can use; true values in annotations.
+
+use serde_json::{Map, Value};
+
+use super::name::fit_label;
+use super::{Identity, IncomingEvent};
+
+/// Label: [`Identity::hash`], on the Job and its Pods.
+pub const IDENTITY_LABEL: &str = "dispatcher.knapscen.disco/identity";
+/// Label: [`Identity::event_hash`], on the Job and its Pods.
+pub const EVENT_LABEL: &str = "dispatcher.knapscen.disco/event";
+
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const ANNOTATION: &str = "dispatcher.knapscen.disco/";
+
+/// Puts the final name and namespace in place.
+pub(super) fn names(value: &mut Value, namespace: &str, name: &str) {
+    if let Some(metadata) = child(value, "metadata") {
+        metadata.insert("name".into(), name.into());
+        metadata.insert("namespace".into(), namespace.into());
+    }
+}
+
+/// Stamps the identity on a well-typed Job and its Pod template.
+pub(super) fn identity(value: &mut Value, identity: &Identity, event: &IncomingEvent, requested_name: &str) {
+    let mut renamed = Map::new();
+    if let Some(labels) = child(value, "metadata").and_then(|metadata| nested(metadata, "labels")) {
+        renamed.extend(fit_labels(labels));
+        stamp_labels(labels, identity);
+        labels.entry(MANAGED_BY).or_insert_with(|| "knapscen-dispatcher".into());
+    }
+    let pod = child(value, "spec").and_then(|spec| nested(spec, "template"));
+    if let Some(labels) = pod.and_then(|pod| nested(pod, "metadata")).and_then(|metadata| nested(metadata, "labels")) {
+        renamed.extend(fit_labels(labels));
+        stamp_labels(labels, identity);
+    }
+    let Some(metadata) = child(value, "metadata") else { return };
+    let is_renamed = metadata.get("name").and_then(Value::as_str) != Some(requested_name);
+    let Some(annotations) = nested(metadata, "annotations") else { return };
+    let mut annotate = |name: &str, value: String| annotations.insert(format!("{ANNOTATION}{name}"), value.into());
+    annotate("trigger", identity.trigger.clone());
+    annotate("source", identity.source.clone());
+    annotate("subject", identity.subject.clone());
+    annotate("event-id", identity.event_id.clone());
+    annotate("event-type", event.event_type().to_owned());
+    if identity.replay > 0 {
+        annotate("replay", identity.replay.to_string());
+    }
+    if is_renamed {
+        annotate("requested-name", requested_name.to_owned());
+    }
+    if !renamed.is_empty() {
+        annotate("requested-labels", Value::Object(renamed).to_string());
+    }
+}
+
+/// Makes every label value valid; gives back the true values of those that were not.
+fn fit_labels(labels: &mut Map<String, Value>) -> Vec<(String, Value)> {
+    let mut renamed = Vec::new();
+    for (key, value) in labels.iter_mut() {
+        let Some(text) = value.as_str() else { continue };
+        let fitted = fit_label(text);
+        if fitted != text {
+            renamed.push((key.clone(), std::mem::replace(value, fitted.into())));
+        }
+    }
+    renamed
+}
+
+fn stamp_labels(labels: &mut Map<String, Value>, identity: &Identity) {
+    labels.insert(IDENTITY_LABEL.into(), identity.hash().into());
+    labels.insert(EVENT_LABEL.into(), identity.event_hash().into());
+}
+
+fn child<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Map<String, Value>> {
+    value.as_object_mut().and_then(|map| nested(map, key))
+}
+
+/// The object at `key`, made if absent or null.
+fn nested<'a>(map: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
+    let value = map.entry(key).or_insert(Value::Null);
+    if value.is_null() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut()
+}

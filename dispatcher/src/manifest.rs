@@ -73,15 +73,27 @@ pub fn load(dir: &Path) -> Result<Manifests, Vec<Problem>> {
             set.add(&document, &mut problems);
         }
     }
-    reference::check(&set, &mut problems);
+    // What could not be read is missing: references to it would only repeat that.
+    if !refuses(&problems) {
+        reference::check(&set, &mut problems);
+    }
     if files.is_empty() {
         problems.push(Problem::warning(Place::of_folder(dir), "", "no manifests here"));
     }
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+    if refuses(&problems) {
         return Err(problems);
     }
     set.warnings = problems;
     Ok(set)
+}
+
+fn refuses(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.severity == Severity::Error)
+}
+
+/// The version that [`load`] would give the folder's content as it is now, without reading any meaning into it.
+pub fn version(dir: &Path) -> Result<String, Problem> {
+    Ok(file::version(&file::read(dir)?))
 }
 
 impl Manifests {
@@ -94,15 +106,21 @@ impl Manifests {
                 self.triggers.extend(EventTrigger::read(document, problems));
             }
             (Some("v1"), Some("ConfigMap")) => self.config_maps.extend(ConfigMap::read(document, problems)),
-            (Some("v1"), Some("Secret")) => self.config_maps.extend(ConfigMap::read_secret(document, problems)),
+            (Some("v1"), Some("Secret")) => {
+                self.config_maps.extend(ConfigMap::read_secret(document, problems))
+            }
             (None, _) => problems.push(document.error("", "apiVersion is not set")),
             (_, None) => problems.push(document.error("", "kind is not set")),
-            (Some(version), Some(kind @ ("EventSource" | "EventTrigger"))) => problems.push(document.error(
-                "apiVersion",
-                format!("{version} of {kind} is not known, only {}", object::SVELTOS),
-            )),
+            (Some(version), Some(kind @ ("EventSource" | "EventTrigger"))) => {
+                problems.push(document.error(
+                    "apiVersion",
+                    format!("{version} of {kind} is not known, only {}", object::SVELTOS),
+                ))
+            }
             (Some(version), Some(kind)) => {
-                problems.push(document.warning("kind", format!("{version} {kind} is not for the dispatcher: ignored")));
+                problems.push(
+                    document.warning("kind", format!("{version} {kind} is not for the dispatcher: ignored")),
+                );
             }
         }
     }

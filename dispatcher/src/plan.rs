@@ -16,9 +16,13 @@ mod matching;
 mod name;
 mod policy;
 mod render;
+mod spec;
 mod stamp;
+#[cfg(test)]
+mod tests;
 mod typed;
 mod unsupported;
+mod variable;
 
 use crate::manifest::{EventTrigger, Manifests, SyncMode};
 
@@ -26,14 +30,16 @@ pub use cluster::Cluster;
 pub use environment::expand;
 pub use error::{PlanError, Stage};
 pub use event::IncomingEvent;
-pub use explain::{CriterionExplanation, Explanation, FieldMismatch, SourceExplanation, TriggerExplanation, explain};
-pub use identity::Identity;
-pub use job::{
-    Container, EnvFrom, EnvSource, EnvValue, EnvVariable, ExitCodes, FailureAction, FailureRule, JobSpec, PlannedJob,
+pub use explain::{
+    CriterionExplanation, Explanation, FieldMismatch, SourceExplanation, TriggerExplanation, explain,
 };
+pub use identity::Identity;
+pub use job::PlannedJob;
 pub use policy::Policy;
+pub use spec::{ExitCodes, FailureAction, FailureRule, JobSpec};
 pub use stamp::{EVENT_LABEL, IDENTITY_LABEL};
 pub use unsupported::{BackendKind, unsupported};
+pub use variable::{EnvFrom, EnvValue, EnvVariable, KeyRef};
 
 /// What one trigger wants done about one event.
 #[derive(Debug, Clone)]
@@ -57,13 +63,21 @@ pub enum Action {
         jobs: Vec<PlannedJob>,
     },
     /// Remove what the same trigger made for the same source and subject.
-    Delete,
+    Delete {
+        /// Of which only trigger, source and subject count.
+        identity: Identity,
+    },
     /// Nothing, for this reason.
     Skip(String),
 }
 
 /// Everything that follows from `event`, one plan per matching trigger in the order of the manifests; empty if nothing matches.
-pub fn plan(event: &IncomingEvent, manifests: &Manifests, cluster: &Cluster, policy: &Policy) -> Vec<TriggerPlan> {
+pub fn plan(
+    event: &IncomingEvent,
+    manifests: &Manifests,
+    cluster: &Cluster,
+    policy: &Policy,
+) -> Vec<TriggerPlan> {
     matching::triggers(event, manifests, cluster)
         .map(|trigger| {
             let identity = Identity::new(trigger, event);
@@ -84,7 +98,7 @@ fn decide(
     let context = cluster.context(event);
     match action::render(trigger, &context)? {
         action::Verb::Skip => Ok(Action::Skip("the action is empty".into())),
-        action::Verb::Delete => Ok(Action::Delete),
+        action::Verb::Delete => Ok(Action::Delete { identity: identity.clone() }),
         action::Verb::Create => {
             let documents = render::documents(trigger, &context, manifests, cluster)?;
             let mut jobs: Vec<PlannedJob> = Vec::with_capacity(documents.len());

@@ -27,6 +27,11 @@ mod yaml;
 pub use error::TemplateError;
 pub use yaml::{YamlError, parse_documents};
 
+/// How all YAML is read here, for readers that need more than values.
+pub(crate) fn yaml_options() -> serde_saphyr::Options {
+    yaml::options()
+}
+
 /// A parsed and checked template.
 #[derive(Debug)]
 pub struct Template {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -66,7 +67,7 @@ pub struct Entry {
     /// The text as it stands.
     pub text: String,
     /// The parsed template; none without the annotation, then the text is used as it stands.
-    pub template: Option<Template>,
+    pub template: Option<Arc<Template>>,
     /// The line of the file that holds the text's first line.
     pub place: Place,
 }
@@ -99,12 +100,17 @@ impl ConfigMap {
 
     pub(super) fn read_secret(document: &Document, problems: &mut Vec<Problem>) -> Option<Self> {
         if document.text("type") != Some(SECRET_TYPE) {
-            problems.push(document.warning("kind", format!("a Secret that is not of type {SECRET_TYPE}: ignored")));
+            problems.push(
+                document.warning("kind", format!("a Secret that is not of type {SECRET_TYPE}: ignored")),
+            );
             return None;
         }
         let content: Content = object::read(document, |_| false, problems)?;
-        let mut texts: Vec<_> =
-            content.string_data.into_iter().map(|(key, text)| (format!("stringData.{key}"), key, text)).collect();
+        let mut texts: Vec<_> = content
+            .string_data
+            .into_iter()
+            .map(|(key, text)| (format!("stringData.{key}"), key, text))
+            .collect();
         for (key, encoded) in content.data {
             let field = format!("data.{key}");
             let bytes = BASE64_STANDARD.decode(encoded.split_whitespace().collect::<String>()).ok();
@@ -146,7 +152,11 @@ impl ConfigMap {
             .collect();
         Some(Self {
             kind,
-            namespace: metadata.namespace.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
+            namespace: metadata
+                .namespace
+                .clone()
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| "default".into()),
             name,
             entries: entries?,
             emits: emits.split([',', ' ']).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
@@ -168,16 +178,22 @@ impl Entry {
         let place = document.place().at(document.first_text_line(field));
         if !instantiate {
             if text.contains("{{") {
-                let message = format!("holds template actions, but without the annotation {INSTANTIATE} they are not rendered");
+                let message = format!(
+                    "holds template actions, but without the annotation {INSTANTIATE} they are not rendered"
+                );
                 problems.push(document.warning(field, message));
             }
             return Some(Self { key, text, template: None, place });
         }
         match Template::parse(&key, &text) {
-            Ok(template) => Some(Self { key, text, template: Some(template), place }),
+            Ok(template) => Some(Self { key, text, template: Some(Arc::new(template)), place }),
             Err(error) => {
                 let line = place.line + error.line.unwrap_or(1).saturating_sub(1);
-                problems.push(Problem::error(place.at(line), field, format!("bad template: {}", error.message)));
+                problems.push(Problem::error(
+                    place.at(line),
+                    field,
+                    format!("bad template: {}", error.message),
+                ));
                 None
             }
         }

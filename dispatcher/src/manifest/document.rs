@@ -38,7 +38,11 @@ pub(super) fn parse(file: &File, problems: &mut Vec<Problem>) -> Vec<Document> {
             Ok(nodes) => nodes,
             Err(error) => {
                 let line = error.location().map_or(0, |location| u32::try_from(location.line()).unwrap_or(0));
-                problems.push(Problem::error(place.at(line), "", format!("is not YAML: {}", first_line(&error))));
+                problems.push(Problem::error(
+                    place.at(line),
+                    "",
+                    format!("is not YAML: {}", first_line(&error)),
+                ));
                 return Vec::new();
             }
         };
@@ -168,7 +172,8 @@ impl Node {
             Self::Mapping(entries) => {
                 let mut map = Map::new();
                 for (key, value) in entries {
-                    let path = if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
+                    let path =
+                        if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
                     lines.insert(path.clone(), Lines { key: line_of(&key), value: line_of(&value) });
                     map.insert(key.value, value.value.into_value(path, lines));
                 }

@@ -37,7 +37,11 @@ pub(super) fn read<T: DeserializeOwned>(
     let deserializer = serde_path_to_error::Deserializer::new(document.value.clone(), &mut track);
     let result = serde_ignored::deserialize(deserializer, |path| ignored.push(field_path(&path)));
     for field in ignored {
-        let message = if known(&field) { "Sveltos knows this field, the dispatcher does not: no effect" } else { "unknown field" };
+        let message = if known(&field) {
+            "Sveltos knows this field, the dispatcher does not: no effect"
+        } else {
+            "unknown field"
+        };
         problems.push(document.warning(&field, message));
     }
     match result {
@@ -52,7 +56,11 @@ pub(super) fn read<T: DeserializeOwned>(
 }
 
 /// The object's name, which every object must have.
-pub(super) fn name(document: &Document, metadata: &ObjectMeta, problems: &mut Vec<Problem>) -> Option<String> {
+pub(super) fn name(
+    document: &Document,
+    metadata: &ObjectMeta,
+    problems: &mut Vec<Problem>,
+) -> Option<String> {
     match metadata.name.as_deref() {
         Some(name) if !name.is_empty() => Some(name.to_owned()),
         _ => {
@@ -81,6 +89,8 @@ pub(crate) fn field_path(path: &serde_ignored::Path<'_>) -> String {
             parent if parent.is_empty() => key.clone(),
             parent => format!("{parent}.{key}"),
         },
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => field_path(parent),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            field_path(parent)
+        }
     }
 }

@@ -49,6 +49,23 @@ impl Pattern {
         &self.text
     }
 
+    /// The one text that matches, if the expression is anchored and has no special character: `^a-b$` → `a-b`.
+    pub fn literal(&self) -> Option<String> {
+        let inner = self.text.strip_prefix('^')?.strip_suffix('$')?;
+        let mut literal = String::with_capacity(inner.len());
+        let mut rest = inner.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '\\' => literal.push(rest.next().filter(char::is_ascii_punctuation)?),
+                c if regex::escape(c.encode_utf8(&mut [0; 4])).len() > c.len_utf8() && c != '-' => {
+                    return None;
+                }
+                c => literal.push(c),
+            }
+        }
+        Some(literal)
+    }
+
     /// Why the field is no regular expression, if it is none.
     pub fn fault(&self) -> Option<&str> {
         match &self.expression {
@@ -79,6 +96,16 @@ mod tests {
     fn an_empty_pattern_matches_all() {
         assert!(Pattern::new(String::new()).matches(""));
         assert!(Pattern::new(String::new()).matches("anything"));
+    }
+
+    #[test]
+    fn the_literal_of_an_anchored_pattern_is_known() {
+        let literal = |text: &str| Pattern::new(text.into()).literal();
+        assert_eq!(literal("^customer-saved$").as_deref(), Some("customer-saved"));
+        assert_eq!(literal(r"^a\.b$").as_deref(), Some("a.b"));
+        for text in ["customer-saved", "^customer-saved", "^a.b$", "^a|b$", r"^\d$", "^a(b)$", ""] {
+            assert_eq!(literal(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -6,8 +6,16 @@ use super::{Manifests, Place, PolicyRef, Problem};
 
 /// Reports names that stand twice and literal references that lead nowhere; templated ones are known only with an event.
 pub(super) fn check(set: &Manifests, problems: &mut Vec<Problem>) {
-    duplicates("EventSource", set.sources.iter().map(|source| (source.name.clone(), &source.place)), problems);
-    duplicates("EventTrigger", set.triggers.iter().map(|trigger| (trigger.name.clone(), &trigger.place)), problems);
+    duplicates(
+        "EventSource",
+        set.sources.iter().map(|source| (source.name.clone(), &source.place)),
+        problems,
+    );
+    duplicates(
+        "EventTrigger",
+        set.triggers.iter().map(|trigger| (trigger.name.clone(), &trigger.place)),
+        problems,
+    );
     let contents = set.config_maps.iter();
     duplicates(
         "object",
@@ -18,7 +26,8 @@ pub(super) fn check(set: &Manifests, problems: &mut Vec<Problem>) {
         if let Some(name) = trigger.source_name.literal().filter(|name| !name.is_empty())
             && !set.sources.iter().any(|source| source.name == name)
         {
-            let message = format!("EventTrigger {} refers to EventSource {name:?}, which is not here", trigger.name);
+            let message =
+                format!("EventTrigger {} refers to EventSource {name:?}, which is not here", trigger.name);
             problems.push(Problem::error(trigger.source_place.clone(), "spec.eventSourceName", message));
         }
         for (index, reference) in trigger.policy_refs.iter().enumerate() {

@@ -64,7 +64,9 @@ impl Selector {
             requirements.push(Requirement { key: expression.key, operator });
         }
         if requirements.is_empty() && whole {
-            problems.push(document.warning(field, "an empty selector matches no cluster: this trigger never fires"));
+            problems.push(
+                document.warning(field, "an empty selector matches no cluster: this trigger never fires"),
+            );
         }
         whole.then_some(Self { requirements })
     }
@@ -86,7 +88,9 @@ impl Selector {
         };
         Some(match &requirement.operator {
             Operator::In(values) => format!("wants {} to be {}, {has}", requirement.key, values.join(" or ")),
-            Operator::NotIn(values) => format!("wants {} not to be {}, {has}", requirement.key, values.join(" or ")),
+            Operator::NotIn(values) => {
+                format!("wants {} not to be {}, {has}", requirement.key, values.join(" or "))
+            }
             Operator::Exists | Operator::DoesNotExist => has,
         })
     }

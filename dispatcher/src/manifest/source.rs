@@ -66,7 +66,8 @@ impl EventSource {
             problems.push(document.warning("spec.messagingMatchCriteria", message));
         }
         let criteria = object.spec.messaging_match_criteria.into_iter().enumerate();
-        let criteria = criteria.map(|(index, spec)| Criterion::new(document, index, spec, problems)).collect();
+        let criteria =
+            criteria.map(|(index, spec)| Criterion::new(document, index, spec, problems)).collect();
         Some(Self { name, criteria, place: document.place() })
     }
 }

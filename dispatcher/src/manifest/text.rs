@@ -1,16 +1,18 @@
 //! A field of a manifest that may hold template actions.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::document::Document;
 use super::Problem;
+use super::document::Document;
 use crate::template::{Template, TemplateError};
 
 /// Text that is rendered where it holds `{{`, and stands as it is otherwise.
 #[derive(Debug, Clone)]
 pub struct TemplatedText {
     text: String,
-    template: Option<Template>,
+    template: Option<Arc<Template>>,
 }
 
 impl TemplatedText {
@@ -25,7 +27,7 @@ impl TemplatedText {
             return Some(Self { text, template: None });
         }
         match Template::parse(field, &text) {
-            Ok(template) => Some(Self { text, template: Some(template) }),
+            Ok(template) => Some(Self { text, template: Some(Arc::new(template)) }),
             Err(error) => {
                 let line = document.first_text_line(field) + error.line.unwrap_or(1).saturating_sub(1);
                 let place = document.place().at(line);

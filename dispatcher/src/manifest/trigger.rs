@@ -68,9 +68,9 @@ impl FromStr for SyncMode {
             "OneTime" => Ok(Self::OneTime),
             "DryRun" => Ok(Self::DryRun),
             "ContinuousWithDriftDetection" => Ok(Self::ContinuousWithDriftDetection),
-            other => Err(format!(
-                "{other:?} is none of Continuous, OneTime, DryRun, ContinuousWithDriftDetection"
-            )),
+            other => {
+                Err(format!("{other:?} is none of Continuous, OneTime, DryRun, ContinuousWithDriftDetection"))
+            }
         }
     }
 }
@@ -130,7 +130,9 @@ fn sveltos_knows(field: &str) -> bool {
         "validateHealths",
     ];
     match field.strip_prefix("spec.") {
-        Some(field) if field.starts_with("policyRefs[") => field.ends_with("].path") || field.ends_with("].tier"),
+        Some(field) if field.starts_with("policyRefs[") => {
+            field.ends_with("].path") || field.ends_with("].tier")
+        }
         Some(field) => FIELDS.contains(&field),
         None => false,
     }
@@ -154,7 +156,8 @@ impl EventTrigger {
         if spec.policy_refs.is_empty() {
             problems.push(document.warning("spec.policyRefs", "no policyRefs: this trigger makes nothing"));
         }
-        let source_name = TemplatedText::read(document, "spec.eventSourceName", spec.event_source_name, problems);
+        let source_name =
+            TemplatedText::read(document, "spec.eventSourceName", spec.event_source_name, problems);
         let action = spec.cloud_event_action.unwrap_or_else(|| "Create".into());
         let action = TemplatedText::read(document, "spec.cloudEventAction", action, problems);
         let selector =
@@ -183,7 +186,8 @@ impl EventTrigger {
         match self.action.literal() {
             None | Some("Create" | "Delete") => {}
             Some("") => {
-                let message = "is empty: this trigger skips every event (Sveltos cannot bear an empty action)";
+                let message =
+                    "is empty: this trigger skips every event (Sveltos cannot bear an empty action)";
                 problems.push(document.warning("spec.cloudEventAction", message));
             }
             Some(other) => {
@@ -195,7 +199,12 @@ impl EventTrigger {
 }
 
 impl PolicyRef {
-    fn new(document: &Document, index: usize, spec: PolicyRefSpec, problems: &mut Vec<Problem>) -> Option<Self> {
+    fn new(
+        document: &Document,
+        index: usize,
+        spec: PolicyRefSpec,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
         let base = format!("spec.policyRefs[{index}]");
         let kind = match spec.kind.as_str() {
             "ConfigMap" => Some(ContentKind::ConfigMap),

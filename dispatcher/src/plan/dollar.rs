@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::{PlanError, Stage};
 
 #[expect(clippy::unwrap_used, reason = "a constant expression, tried by every test that renders")]
-static REFERENCE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)").unwrap());
+static REFERENCE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)").unwrap());
 
 /// Doubles every `$` that came with the event in variables, commands and arguments.
 ///
@@ -20,10 +21,14 @@ pub(super) fn protect(document: &mut Value, template: &str, event: &Value) -> Re
     if template.contains("$$") {
         return Ok(());
     }
-    let own: BTreeSet<&str> =
-        REFERENCE.captures_iter(template).filter_map(|found| found.get(1)).map(|name| name.as_str()).collect();
+    let own: BTreeSet<&str> = REFERENCE
+        .captures_iter(template)
+        .filter_map(|found| found.get(1))
+        .map(|name| name.as_str())
+        .collect();
     if let Some(name) = own.iter().find(|name| holds(event, &format!("({name})"))) {
-        let message = format!("the template refers to the variable $({name}), and the event holds the same text");
+        let message =
+            format!("the template refers to the variable $({name}), and the event holds the same text");
         return Err(PlanError::new(Stage::Render, message));
     }
     let Some(pod) = document.pointer_mut("/spec/template/spec") else { return Ok(()) };

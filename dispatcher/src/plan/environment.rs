@@ -1,6 +1,6 @@
 //! Variables as a container gets them: what cannot be passed is refused, `$(NAME)` is expanded as Kubernetes does.
 
-use super::{Container, EnvValue, PlanError, Stage};
+use super::{EnvValue, JobSpec, PlanError, Stage};
 
 /// The longest single string that the kernel passes to a program, with its end mark (`MAX_ARG_STRLEN`).
 const MAX_BYTES: usize = 128 << 10;
@@ -28,19 +28,20 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
 }
 
 /// Refuses what no program can be started with.
-pub(super) fn check(container: &Container) -> Result<(), PlanError> {
+pub(super) fn check(spec: &JobSpec) -> Result<(), PlanError> {
     let base = "spec.template.spec.containers[0]";
-    for (index, variable) in container.env.iter().enumerate() {
+    for (index, variable) in spec.env.iter().enumerate() {
         let field = format!("{base}.env[{index}]");
         if variable.name.is_empty() || variable.name.contains(['=', '\0']) {
             return Err(PlanError::new(Stage::Check, "is not a name of a variable").at_field(field + ".name"));
         }
         if let EnvValue::Literal(text) = &variable.value {
             let what = format!("variable {}", variable.name);
-            check_text(&what, text, variable.name.len() + 1).map_err(|error| error.at_field(field + ".value"))?;
+            check_text(&what, text, variable.name.len() + 1)
+                .map_err(|error| error.at_field(field + ".value"))?;
         }
     }
-    for (list, texts) in [("command", &container.command), ("args", &container.args)] {
+    for (list, texts) in [("command", &spec.command), ("args", &spec.args)] {
         for (index, text) in texts.iter().enumerate() {
             check_text("it", text, 0).map_err(|error| error.at_field(format!("{base}.{list}[{index}]")))?;
         }
@@ -68,8 +69,19 @@ mod tests {
     fn references_are_expanded_as_the_kubelet_does() {
         let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
         for (text, expanded) in [
-            ("$(A)", "1"), ("x$(A)y$(A)", "x1y1"), ("$$(A)", "$(A)"), ("$$$(A)", "$1"), ("$$$$(A)", "$$(A)"),
-            ("$(B)", "$(B)"), ("$(A", "$(A"), ("$", "$"), ("$A", "$A"), ("a$", "a$"), ("$()", "$()"), ("", ""), ("$$", "$"),
+            ("$(A)", "1"),
+            ("x$(A)y$(A)", "x1y1"),
+            ("$$(A)", "$(A)"),
+            ("$$$(A)", "$1"),
+            ("$$$$(A)", "$$(A)"),
+            ("$(B)", "$(B)"),
+            ("$(A", "$(A"),
+            ("$", "$"),
+            ("$A", "$A"),
+            ("a$", "a$"),
+            ("$()", "$()"),
+            ("", ""),
+            ("$$", "$"),
         ] {
             assert_eq!(expand(text, lookup), expanded, "{text}");
         }

@@ -21,7 +21,11 @@ pub struct IncomingEvent {
 
 impl IncomingEvent {
     /// Reads a message in structured or binary mode. An error means that the message is no CloudEvent.
-    pub fn parse(nats_subject: &str, headers: &[(String, String)], payload: &[u8]) -> Result<Self, PlanError> {
+    pub fn parse(
+        nats_subject: &str,
+        headers: &[(String, String)],
+        payload: &[u8],
+    ) -> Result<Self, PlanError> {
         let event = shared::event::parse(headers, payload)
             .map_err(|error| PlanError::new(Stage::Event, error.to_string()))?;
         let view = view(&event);
@@ -71,9 +75,9 @@ impl IncomingEvent {
 
     /// How many events came before this one in its chain; what is no number counts as the start.
     pub fn hop_count(&self) -> u32 {
-        self.extension("hopcount").and_then(|hops| hops.parse::<i64>().ok()).map_or(0, |hops| {
-            u32::try_from(hops.max(0)).unwrap_or(u32::MAX)
-        })
+        self.extension("hopcount")
+            .and_then(|hops| hops.parse::<i64>().ok())
+            .map_or(0, |hops| u32::try_from(hops.max(0)).unwrap_or(u32::MAX))
     }
 
     /// `.CloudEvent`: what the Go SDK of Sveltos would write.

@@ -60,7 +60,12 @@ pub struct TriggerExplanation {
 }
 
 /// Plans the event and says why everything else stays still.
-pub fn explain(event: &IncomingEvent, manifests: &Manifests, cluster: &Cluster, policy: &Policy) -> Explanation {
+pub fn explain(
+    event: &IncomingEvent,
+    manifests: &Manifests,
+    cluster: &Cluster,
+    policy: &Policy,
+) -> Explanation {
     let sources: Vec<_> = manifests
         .sources
         .iter()

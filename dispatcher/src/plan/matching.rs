@@ -12,8 +12,12 @@ pub(super) fn triggers<'a>(
     manifests: &'a Manifests,
     cluster: &Cluster,
 ) -> impl Iterator<Item = &'a EventTrigger> {
-    let sources: BTreeSet<&str> =
-        manifests.sources.iter().filter(|source| source.matches(event)).map(|source| source.name.as_str()).collect();
+    let sources: BTreeSet<&str> = manifests
+        .sources
+        .iter()
+        .filter(|source| source.matches(event))
+        .map(|source| source.name.as_str())
+        .collect();
     let context = cluster.name_context();
     manifests.triggers.iter().filter(move |trigger| {
         trigger.selector.matches(&cluster.labels)

@@ -24,7 +24,8 @@ pub(super) fn read(value: &Value) -> Result<Requested, PlanError> {
         Value::Null => Ok(String::new()),
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) if !number.is_f64() => Ok(number.to_string()),
-        _ => Err(PlanError::new(Stage::Check, "is not a string: quote the value").at_field(format!("metadata.{field}"))),
+        _ => Err(PlanError::new(Stage::Check, "is not a string: quote the value")
+            .at_field(format!("metadata.{field}"))),
     };
     let name = text("name")?;
     if name.is_empty() {
@@ -36,7 +37,8 @@ pub(super) fn read(value: &Value) -> Result<Requested, PlanError> {
         };
         return Err(PlanError::new(Stage::Check, message).at_field("metadata.name"));
     }
-    let namespace = Some(text("namespace")?).filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into());
+    let namespace =
+        Some(text("namespace")?).filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into());
     Ok(Requested { namespace, name })
 }
 
@@ -108,8 +110,21 @@ mod tests {
     fn a_hostile_or_long_name_becomes_a_valid_one_and_stays_distinct() {
         let long = "s".repeat(300);
         let names = [
-            "job-\"Quote\" & Sons: #1", "job-a/b", "job-a:b", "job-ACME", "job-acme ", "-x", "x-", "..", "💥", "job-\n---\n", &long,
-            "a..b", "job-Ünï", "urn:uuid:1234", "john.smith@techcorp.com",
+            "job-\"Quote\" & Sons: #1",
+            "job-a/b",
+            "job-a:b",
+            "job-ACME",
+            "job-acme ",
+            "-x",
+            "x-",
+            "..",
+            "💥",
+            "job-\n---\n",
+            &long,
+            "a..b",
+            "job-Ünï",
+            "urn:uuid:1234",
+            "john.smith@techcorp.com",
         ];
         let fitted: std::collections::BTreeSet<_> = names.iter().map(|name| fit(name)).collect();
         assert_eq!(fitted.len(), names.len());
@@ -122,7 +137,13 @@ mod tests {
 
     #[test]
     fn label_values_are_made_valid_the_same_way() {
-        for value in ["https://shop.example.com/orders", "/mycontext", "TechCorp Solutions", "batch-1_", &"a".repeat(64)] {
+        for value in [
+            "https://shop.example.com/orders",
+            "/mycontext",
+            "TechCorp Solutions",
+            "batch-1_",
+            &"a".repeat(64),
+        ] {
             assert!(!is_label_value(value));
             assert!(is_label_value(&fit_label(value)), "{value}");
         }

@@ -78,9 +78,15 @@ impl Policy {
         }
         let options = pod.security_context.as_ref().and_then(|context| context.windows_options.as_ref());
         if !self.allow_privileged && options.is_some_and(|options| options.host_process == Some(true)) {
-            return Err(refused("spec.template.spec.securityContext.windowsOptions.hostProcess", NOT_ALLOWED));
+            return Err(refused(
+                "spec.template.spec.securityContext.windowsOptions.hostProcess",
+                NOT_ALLOWED,
+            ));
         }
-        let lists = [("initContainers", pod.init_containers.as_deref()), ("containers", Some(pod.containers.as_slice()))];
+        let lists = [
+            ("initContainers", pod.init_containers.as_deref()),
+            ("containers", Some(pod.containers.as_slice())),
+        ];
         for (list, containers) in lists {
             for (index, container) in containers.unwrap_or_default().iter().enumerate() {
                 self.check_container(container, &format!("spec.template.spec.{list}[{index}]"))?;
@@ -101,7 +107,9 @@ impl Policy {
             }
         }
         let paths = pod.volumes.iter().flatten().position(|volume| volume.host_path.is_some());
-        paths.map_or(Ok(()), |index| Err(refused(format!("spec.template.spec.volumes[{index}].hostPath"), NOT_ALLOWED)))
+        paths.map_or(Ok(()), |index| {
+            Err(refused(format!("spec.template.spec.volumes[{index}].hostPath"), NOT_ALLOWED))
+        })
     }
 
     fn check_container(&self, container: &Container, base: &str) -> Result<(), PlanError> {
@@ -144,7 +152,10 @@ fn check_tokens(pod: &PodSpec) -> Result<(), PlanError> {
         sources.into_iter().any(|source| source.service_account_token.is_some())
     };
     match pod.volumes.iter().flatten().position(projects_token) {
-        Some(index) => Err(refused(format!("spec.template.spec.volumes[{index}].projected"), "a service-account token is not allowed")),
+        Some(index) => Err(refused(
+            format!("spec.template.spec.volumes[{index}].projected"),
+            "a service-account token is not allowed",
+        )),
         None => Ok(()),
     }
 }

@@ -25,7 +25,9 @@ pub(super) fn documents(
     let mut documents = Vec::new();
     for (index, reference) in trigger.policy_refs.iter().enumerate() {
         let place = format!("EventTrigger {}, spec.policyRefs[{index}]", trigger.name);
-        let Some(map) = find(reference, context, manifests, cluster).map_err(|error| error.in_place(place))? else {
+        let Some(map) =
+            find(reference, context, manifests, cluster).map_err(|error| error.in_place(place))?
+        else {
             continue;
         };
         for entry in &map.entries {
@@ -66,7 +68,7 @@ fn render(map: &ConfigMap, entry: &Entry, context: &Value) -> Result<Vec<Value>,
     };
     let bad_template = |error| PlanError::template(Stage::Render, &error);
     if map.printed_yaml {
-        return parse_documents(&template.render_text(context).map_err(bad_template)?).map_err(bad_yaml);
+        return template.render_documents_trusting(context).map_err(bad_template);
     }
     let mut documents = template.render_documents(context).map_err(bad_template)?;
     for document in &mut documents {

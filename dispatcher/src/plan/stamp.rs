@@ -30,14 +30,17 @@ pub(super) fn identity(value: &mut Value, identity: &Identity, event: &IncomingE
         labels.entry(MANAGED_BY).or_insert_with(|| "knapscen-dispatcher".into());
     }
     let pod = child(value, "spec").and_then(|spec| nested(spec, "template"));
-    if let Some(labels) = pod.and_then(|pod| nested(pod, "metadata")).and_then(|metadata| nested(metadata, "labels")) {
+    if let Some(labels) =
+        pod.and_then(|pod| nested(pod, "metadata")).and_then(|metadata| nested(metadata, "labels"))
+    {
         renamed.extend(fit_labels(labels));
         stamp_labels(labels, identity);
     }
     let Some(metadata) = child(value, "metadata") else { return };
     let is_renamed = metadata.get("name").and_then(Value::as_str) != Some(requested_name);
     let Some(annotations) = nested(metadata, "annotations") else { return };
-    let mut annotate = |name: &str, value: String| annotations.insert(format!("{ANNOTATION}{name}"), value.into());
+    let mut annotate =
+        |name: &str, value: String| annotations.insert(format!("{ANNOTATION}{name}"), value.into());
     annotate("trigger", identity.trigger.clone());
     annotate("source", identity.source.clone());
     annotate("subject", identity.subject.clone());

@@ -23,7 +23,11 @@ pub(super) fn read(value: &Value) -> Result<Job, PlanError> {
         None => Ok(job),
         Some((first, [])) => Err(PlanError::new(Stage::Check, "unknown field").at_field(first)),
         Some((first, more)) => {
-            let message = format!("unknown field, and so {} {}", if more.len() == 1 { "is" } else { "are" }, more.join(", "));
+            let message = format!(
+                "unknown field, and so {} {}",
+                if more.len() == 1 { "is" } else { "are" },
+                more.join(", ")
+            );
             Err(PlanError::new(Stage::Check, message).at_field(first))
         }
     }
@@ -32,7 +36,9 @@ pub(super) fn read(value: &Value) -> Result<Job, PlanError> {
 /// `invalid type: string "Acme", expected i32` without the value, which may be event data.
 fn without_value(message: &str) -> String {
     match (message.find(['"', '`']), message.rfind(", expected ")) {
-        (Some(start), Some(end)) if start < end => format!("{}{}", message[..start].trim_end(), &message[end..]),
+        (Some(start), Some(end)) if start < end => {
+            format!("{}{}", message[..start].trim_end(), &message[end..])
+        }
         _ => message.to_owned(),
     }
 }
@@ -55,7 +61,10 @@ mod tests {
     fn wrong_types_are_refused_by_path_and_never_quote_the_value() {
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"backoffLimit": "Acme \"x\", expected y",
             "template": {}}});
-        assert_eq!(read(&job).unwrap_err().to_string(), "spec.backoffLimit: invalid type: string, expected i32");
+        assert_eq!(
+            read(&job).unwrap_err().to_string(),
+            "spec.backoffLimit: invalid type: string, expected i32"
+        );
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": {"containers": [
             {"name": "a", "env": [{"name": "A", "value": true}]}]}}}});
         assert_eq!(

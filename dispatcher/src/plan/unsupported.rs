@@ -53,8 +53,8 @@ pub fn unsupported(job: &PlannedJob, backend: BackendKind) -> Vec<String> {
             container_fields(container, &mut add);
         }
     }
-    for (index, variable) in job.spec.container.env.iter().enumerate() {
-        if let EnvValue::Platform(what) = variable.value {
+    for (index, variable) in job.spec.env.iter().enumerate() {
+        if let EnvValue::Unsupported(what) = variable.value {
             fields.push(format!("spec.template.spec.containers[0].env[{index}].valueFrom.{what}"));
         }
     }

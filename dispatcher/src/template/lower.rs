@@ -95,7 +95,9 @@ impl<'a> Lowering<'a> {
             Node::Range(branch) => Ok(Step::Range(self.branch(branch, true)?)),
             Node::Template(call) => self.template(call),
             Node::Break(pos) if self.loops == 0 => self.error(pos.offset, "{{break}} outside {{range}}"),
-            Node::Continue(pos) if self.loops == 0 => self.error(pos.offset, "{{continue}} outside {{range}}"),
+            Node::Continue(pos) if self.loops == 0 => {
+                self.error(pos.offset, "{{continue}} outside {{range}}")
+            }
             Node::Break(_) => Ok(Step::Break),
             Node::Continue(_) => Ok(Step::Continue),
             Node::List(list) => self.error(list.pos.offset, "a list of nodes where an action belongs"),

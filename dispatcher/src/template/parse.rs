@@ -34,7 +34,11 @@ pub(super) fn parse(source: &str) -> Result<(ListNode, Vec<DefineNode>), Templat
         Some(Node::Text(last)) if last.text.ends_with(SENTINEL) => {
             last.text = Arc::from(last.text.trim_end_matches(SENTINEL));
         }
-        _ => return Err(TemplateError::whole("an {{end}} or {{else}} too many, or a block without its {{end}}")),
+        _ => {
+            return Err(TemplateError::whole(
+                "an {{end}} or {{else}} too many, or a block without its {{end}}",
+            ));
+        }
     }
     Ok((top, defines))
 }

@@ -207,9 +207,7 @@ impl Machine<'_> {
             Operand::Float(value) => Ok(Value::Float(*value)),
             Operand::Text(text) => Ok(Value::Text(text.clone())),
             Operand::Overflow { at, literal } => self.fail(*at, format!("{literal} overflows int")),
-            Operand::Variable(variable) => {
-                Ok(frame.variables.get(*variable).cloned().unwrap_or(Value::Nil))
-            }
+            Operand::Variable(variable) => Ok(frame.variables.get(*variable).cloned().unwrap_or(Value::Nil)),
             Operand::Field { at, of, name } => {
                 let value = self.operand(of, piped, dot, frame)?;
                 self.at = *at;

@@ -107,7 +107,8 @@ impl Tokens {
         let mut rest = &text[first..];
         while let Some(after) = rest.strip_prefix(self.nonce.as_str()) {
             let (index, after) = after.split_once('z').ok_or(CUT)?;
-            let (value, quoting) = index.parse().ok().and_then(|index: usize| self.texts.get(index)).ok_or(CUT)?;
+            let (value, quoting) =
+                index.parse().ok().and_then(|index: usize| self.texts.get(index)).ok_or(CUT)?;
             let quoted = out.ends_with('"') && after.starts_with('"');
             match quoting {
                 Quoting::Go if quoted => out.push_str(inner(&go_quoted(value))),

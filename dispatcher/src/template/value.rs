@@ -127,7 +127,10 @@ impl Value {
             serde_json::Value::String(text) => Self::text(text.as_str()),
             serde_json::Value::Array(items) => Self::list(items.iter().map(Self::from_json).collect()),
             serde_json::Value::Object(entries) => Self::map(
-                entries.iter().map(|(key, value)| (Arc::from(key.as_str()), Self::from_json(value))).collect(),
+                entries
+                    .iter()
+                    .map(|(key, value)| (Arc::from(key.as_str()), Self::from_json(value)))
+                    .collect(),
             ),
         }
     }

@@ -60,7 +60,7 @@ fn at_line(line: usize, message: &str) -> YamlError {
     YamlError { line: u32::try_from(line).ok(), column: None, message: message.to_owned() }
 }
 
-fn options() -> serde_saphyr::Options {
+pub(super) fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_documents: DOCUMENTS,

@@ -53,7 +53,11 @@ fn check(file: &str) {
         checked += 1;
         let (stage, out, error) = rendered(case, &templates.data);
         if out != case.out {
-            let stage = match stage { Stage::Ok => "ok", Stage::Parse => "parse", Stage::Exec => "exec" };
+            let stage = match stage {
+                Stage::Ok => "ok",
+                Stage::Parse => "parse",
+                Stage::Exec => "exec",
+            };
             wrong.push(format!("{:?}\n   go: {:?}\n our: {stage} {out:?} {error}", case.template, case.out));
         }
     }
@@ -90,7 +94,9 @@ fn yaml_is_read_as_kubernetes_reads_it() {
     for case in &cases {
         let ours = parse_documents(&case.yaml);
         let same = match &ours {
-            Ok(documents) => case.err.is_empty() && numbers(documents) == numbers(case.docs.as_deref().unwrap_or_default()),
+            Ok(documents) => {
+                case.err.is_empty() && numbers(documents) == numbers(case.docs.as_deref().unwrap_or_default())
+            }
             Err(_) => !case.err.is_empty(),
         };
         if !same {

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 
 mod budget;
 mod compare;
+mod data;
 mod error;
 mod function;
 mod lower;

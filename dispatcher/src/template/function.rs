@@ -1,6 +1,11 @@
 //! The functions a template may call: Go's builtins, sprig 3.3 and the JSON, YAML and TOML functions of Sveltos.
 
 mod builtin;
+mod dict;
+mod encoding;
+mod flow;
+mod list;
+mod math;
 mod string;
 
 use super::budget::Budget;
@@ -49,7 +54,15 @@ pub(super) fn named(name: &str) -> Known {
 }
 
 /// Sprig comes before the builtins: its `slice` replaces Go's.
-static TABLES: &[&[Function]] = &[string::FUNCTIONS, builtin::FUNCTIONS];
+static TABLES: &[&[Function]] = &[
+    string::FUNCTIONS,
+    flow::FUNCTIONS,
+    encoding::FUNCTIONS,
+    dict::FUNCTIONS,
+    list::FUNCTIONS,
+    math::FUNCTIONS,
+    builtin::FUNCTIONS,
+];
 
 /// The names of sprig that are not offered.
 static REFUSED: &[(&[&str], &str)] = &[

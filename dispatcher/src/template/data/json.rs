@@ -1,0 +1,132 @@
+//! JSON as Go's encoder writes it: keys sorted, floats in Go's form.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::super::budget::Budget;
+use super::super::error::{Fault, fault};
+use super::super::text::json_quoted;
+use super::super::value::{Text, Value};
+
+/// How to write.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Style {
+    /// Escape `<`, `>` and `&`.
+    pub(in super::super) html: bool,
+    pretty: bool,
+}
+
+impl Style {
+    pub(in super::super) const ESCAPED: Self = Self { html: true, pretty: false };
+    pub(in super::super) const RAW: Self = Self { html: false, pretty: false };
+    pub(in super::super) const PRETTY: Self = Self { html: true, pretty: true };
+}
+
+/// Writes one string with its quotes.
+pub(in super::super) type WriteString<'a> = &'a mut dyn FnMut(&Arc<str>, &mut String);
+
+/// Strings as JSON has them.
+pub(in super::super) fn quoted(style: Style) -> impl FnMut(&Arc<str>, &mut String) {
+    move |text, out| out.push_str(&json_quoted(text, style.html))
+}
+
+/// The JSON of a value; strings and keys are written by `string`.
+pub(in super::super) fn written(
+    value: &Value,
+    style: Style,
+    string: WriteString<'_>,
+    budget: &mut Budget,
+) -> Result<String, Fault> {
+    let mut writer = Writer { style, string, budget, out: String::new() };
+    writer.value(value, 0)?;
+    Ok(writer.out)
+}
+
+struct Writer<'a, 'b> {
+    style: Style,
+    string: WriteString<'a>,
+    budget: &'b mut Budget,
+    out: String,
+}
+
+impl Writer<'_, '_> {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Fault> {
+        Budget::depth(depth)?;
+        self.budget.steps(1)?;
+        let before = self.out.len();
+        match value {
+            Value::Nil => self.out.push_str("null"),
+            Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
+            Value::Int(value) => {
+                let _ = write!(self.out, "{value}");
+            }
+            Value::Float(value) if value.is_finite() => self.out.push_str(&number(*value)),
+            Value::Float(_) => return fault("JSON has no number for this value"),
+            Value::Text(Text { text, .. }) => (self.string)(text, &mut self.out),
+            Value::Time(time) => (self.string)(&Arc::from(time.to_string()), &mut self.out),
+            Value::List(list) => {
+                self.open('[');
+                for (position, item) in list.items().iter().enumerate() {
+                    self.separate(position, depth + 1);
+                    self.value(item, depth + 1)?;
+                }
+                self.close(']', list.items().is_empty(), depth);
+                return Ok(());
+            }
+            Value::Map(map) => {
+                self.open('{');
+                for (position, (key, item)) in map.entries().iter().enumerate() {
+                    self.separate(position, depth + 1);
+                    (self.string)(key, &mut self.out);
+                    self.out.push_str(if self.style.pretty { ": " } else { ":" });
+                    self.budget.text(key.len())?;
+                    self.value(item, depth + 1)?;
+                }
+                self.close('}', map.len() == 0, depth);
+                return Ok(());
+            }
+        }
+        self.budget.text(self.out.len() - before)
+    }
+
+    fn open(&mut self, bracket: char) {
+        self.out.push(bracket);
+    }
+
+    fn separate(&mut self, position: usize, depth: usize) {
+        if position > 0 {
+            self.out.push(',');
+        }
+        if self.style.pretty {
+            self.new_line(depth);
+        }
+    }
+
+    fn close(&mut self, bracket: char, empty: bool, depth: usize) {
+        if self.style.pretty && !empty {
+            self.new_line(depth);
+        }
+        self.out.push(bracket);
+    }
+
+    fn new_line(&mut self, depth: usize) {
+        self.out.push('\n');
+        for _ in 0..depth {
+            self.out.push_str("  ");
+        }
+    }
+}
+
+/// A float as encoding/json writes it: with an exponent below 1e-6 and from 1e21 on.
+pub(in super::super) fn number(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 || (1e-6..1e21).contains(&size) {
+        return format!("{value}");
+    }
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.strip_prefix('-') {
+        Some(exponent) => format!("{digits}e-{exponent}"),
+        None => format!("{digits}e+{exponent}"),
+    }
+}

@@ -1,0 +1,197 @@
+//! Dead letters: whole, once, and back.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use chrono::Utc;
+
+use super::place::{Place, SUBJECT, fetch_one, message};
+use crate::bus::{Bus, DeadLetter, DeadLetterInfo, Filter, MESSAGE_ID, Message, REPLAY};
+
+fn info() -> DeadLetterInfo {
+    DeadLetterInfo {
+        reason: "the job failed".to_owned(),
+        class: "failed".to_owned(),
+        triggers: vec!["a-trigger".to_owned(), "b-trigger".to_owned()],
+        message: "unknown tier: \"gold\"\r\n\tat line \\n 2\n".to_owned(),
+        customer: "Acme & Söhne #1".to_owned(),
+        event_id: "test-event-001".to_owned(),
+        first_failed_at: Some(Utc::now()),
+    }
+}
+
+fn all_bytes() -> Message {
+    let headers = [
+        ("X-Any", "ü \\n \"quoted\": a:b"),
+        ("X-Any", "twice"),
+        ("dead-letter-reason", "mine"),
+        ("ce-id", "7"),
+    ];
+    Message {
+        subject: SUBJECT.to_owned(),
+        id: Some("event-1".to_owned()),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        payload: (0..=255).cycle().take(1000).collect(),
+    }
+}
+
+fn sorted(headers: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
+    let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    headers.iter().for_each(|(name, value)| map.entry(name.clone()).or_default().push(value.clone()));
+    map
+}
+
+/// Publishes, fetches, gives up.
+async fn bury(bus: &Bus, message: Message, info: &DeadLetterInfo) {
+    bus.publish(message).await.unwrap();
+    let delivery = fetch_one(bus).await;
+    bus.dead_letter(&delivery, info).await.unwrap();
+    delivery.term().await.unwrap();
+}
+
+async fn letters(bus: &Bus) -> Vec<DeadLetter> {
+    bus.dead_letters(&Filter::default()).await.unwrap().letters
+}
+
+pub(super) async fn a_dead_letter_keeps_every_byte(place: Place) {
+    let bus = place.open().await;
+    let sent = all_bytes();
+    bury(&bus, sent.clone(), &info()).await;
+    let letter = letters(&bus).await.remove(0);
+    assert_eq!(letter.subject, SUBJECT);
+    assert_eq!(letter.payload, sent.payload);
+    let mut headers = sent.headers.clone();
+    headers.push((MESSAGE_ID.to_owned(), "event-1".to_owned()));
+    assert_eq!(sorted(&letter.headers), sorted(&headers));
+    let mut expected = info();
+    expected.first_failed_at = letter.info.first_failed_at;
+    assert_eq!(letter.info, expected);
+    assert!(letter.info.first_failed_at.is_some());
+    assert_eq!((letter.attempts, letter.replay, letter.sequence), (1, 0, 1));
+    assert!((Utc::now() - letter.failed_at).num_seconds() < 10);
+    assert!(letter.published_at.is_some_and(|at| at <= letter.failed_at));
+    assert_eq!(bus.dead_letter_by_number(letter.number).await.unwrap(), Some(letter));
+    assert_eq!(bus.dead_letter_count().await.unwrap(), 1);
+}
+
+pub(super) async fn the_same_dead_letter_twice_is_one(place: Place) {
+    let bus = place.open().await;
+    bus.publish(message("same")).await.unwrap();
+    bus.publish(message("same")).await.unwrap();
+    let one = fetch_one(&bus).await;
+    bus.dead_letter(&one, &info()).await.unwrap();
+    bus.dead_letter(&one, &info()).await.unwrap();
+    assert_eq!(letters(&bus).await.len(), 1);
+    // Another message is another letter, even with the same bytes.
+    bus.dead_letter(&fetch_one(&bus).await, &info()).await.unwrap();
+    assert_eq!(letters(&bus).await.len(), 2);
+}
+
+pub(super) async fn a_replay_arrives_whole_under_a_new_id(place: Place) {
+    let bus = place.open().await;
+    let sent = all_bytes();
+    bury(&bus, sent.clone(), &info()).await;
+    let number = letters(&bus).await[0].number;
+    let receipt = bus.replay(number).await.unwrap().unwrap();
+    assert!(!receipt.duplicate);
+    assert!(letters(&bus).await.is_empty());
+    let delivery = fetch_one(&bus).await;
+    assert_eq!((delivery.payload.clone(), delivery.replay, delivery.attempt), (sent.payload, 1, 1));
+    let mut got = sorted(&delivery.headers);
+    assert_ne!(got.remove(MESSAGE_ID).unwrap(), ["event-1"]);
+    assert_eq!(got.remove(REPLAY).unwrap(), ["1"]);
+    assert_eq!(got, sorted(&sent.headers));
+    assert_eq!(bus.replay(number).await.unwrap(), None);
+}
+
+pub(super) async fn a_replay_that_fails_again_counts_on(place: Place) {
+    let bus = place.open().await;
+    bury(&bus, all_bytes(), &info()).await;
+    for replay in 1..=3 {
+        let letter = letters(&bus).await.remove(0);
+        assert_eq!(letter.replay, replay - 1);
+        assert!(!bus.replay(letter.number).await.unwrap().unwrap().duplicate);
+        let delivery = fetch_one(&bus).await;
+        assert_eq!(delivery.replay, replay);
+        bus.dead_letter(&delivery, &info()).await.unwrap();
+        delivery.term().await.unwrap();
+        assert_eq!(letters(&bus).await.len(), 1);
+    }
+}
+
+pub(super) async fn a_replay_repeated_after_a_crash_is_not_published_twice(place: Place) {
+    let bus = place.open().await;
+    bury(&bus, all_bytes(), &info()).await;
+    let letter = letters(&bus).await.remove(0);
+    // Published, and then the process died before it could remove the letter.
+    assert!(!bus.publish(letter.replayed()).await.unwrap().duplicate);
+    assert!(bus.replay(letter.number).await.unwrap().unwrap().duplicate);
+    assert!(letters(&bus).await.is_empty());
+    assert_eq!(bus.fetch(SUBJECT, 10).await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_dropped_letter_is_gone(place: Place) {
+    let bus = place.open().await;
+    assert!(!bus.drop_dead_letter(1).await.unwrap());
+    assert_eq!(bus.dead_letter_by_number(1).await.unwrap(), None);
+    bury(&bus, all_bytes(), &info()).await;
+    let number = letters(&bus).await[0].number;
+    assert!(bus.drop_dead_letter(number).await.unwrap());
+    assert!(!bus.drop_dead_letter(number).await.unwrap());
+    assert_eq!(bus.dead_letter_by_number(number).await.unwrap(), None);
+    assert_eq!(bus.dead_letter_count().await.unwrap(), 0);
+}
+
+pub(super) async fn letters_are_listed_in_pages_and_by_filter(place: Place) {
+    let bus = place.open().await;
+    for number in 0..7 {
+        let customer = if number % 2 == 0 { "even".to_owned() } else { String::new() };
+        let reason = format!("reason {number}");
+        let payload = Bytes::from(format!("{{\"name\":\"Customer-{number}\"}}"));
+        bury(&bus, Message { payload, ..message("") }, &DeadLetterInfo { customer, reason, ..info() }).await;
+    }
+    let list = async |filter: Filter| {
+        let page = bus.dead_letters(&filter).await.unwrap();
+        (page.letters.into_iter().map(|letter| letter.info.reason).collect::<Vec<_>>(), page.next)
+    };
+    let (first, next) = list(Filter { limit: 4, ..Filter::default() }).await;
+    assert_eq!(first, ["reason 0", "reason 1", "reason 2", "reason 3"]);
+    let (second, next) = list(Filter { limit: 4, after: next.unwrap(), ..Filter::default() }).await;
+    assert_eq!(
+        (second.as_slice(), next),
+        (&["reason 4", "reason 5", "reason 6"].map(str::to_owned)[..], None)
+    );
+    let (even, _) = list(Filter { customer: Some("EVEN".to_owned()), ..Filter::default() }).await;
+    assert_eq!(even.len(), 4);
+    let (inside, _) = list(Filter { customer: Some("customer-3".to_owned()), ..Filter::default() }).await;
+    assert_eq!(inside, ["reason 3"]);
+    let (reason, _) = list(Filter { reason: Some("son 5".to_owned()), ..Filter::default() }).await;
+    assert_eq!(reason, ["reason 5"]);
+    let (subject, _) = list(Filter { subject: Some(SUBJECT.to_owned()), ..Filter::default() }).await;
+    assert_eq!(subject.len(), 7);
+    let (other, _) = list(Filter { subject: Some("customer.saved".to_owned()), ..Filter::default() }).await;
+    assert!(other.is_empty());
+}
+
+pub(super) async fn headers_that_steer_the_server_do_no_harm(place: Place) {
+    let bus = place.open().await;
+    let steering =
+        [("Nats-Expected-Stream", "customer-onboarding"), ("nats-msg-id", "lower"), ("Replay", "soon")];
+    let headers = steering.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    bury(&bus, Message { headers, ..message("one") }, &info()).await;
+    let letter = letters(&bus).await.remove(0);
+    bus.replay(letter.number).await.unwrap().unwrap();
+    assert_eq!(fetch_one(&bus).await.replay, 1);
+}
+
+pub(super) async fn a_long_message_of_the_job_is_cut(place: Place) {
+    let bus = place.open().await;
+    let long = "ö\n".repeat(100_000);
+    bury(&bus, message("one"), &DeadLetterInfo { message: long.clone(), reason: long, ..info() }).await;
+    let letter = letters(&bus).await.remove(0);
+    assert!(
+        letter.info.message.len() < 3000 && letter.info.message.ends_with('…'),
+        "{}",
+        letter.info.message.len()
+    );
+}

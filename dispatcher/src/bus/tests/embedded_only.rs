@@ -1,0 +1,154 @@
+//! What only the embedded bus has: one consuming process, visitors, a file.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use super::place::{LEASE, Place, SUBJECT, fetch_one, message, text};
+use crate::bus::{Access, Bus, Error, Message, Settings};
+
+#[tokio::test]
+async fn a_second_consuming_process_is_refused_with_the_first_ones_id() {
+    let place = Place::embedded();
+    let bus = place.open().await;
+    let error = Bus::open(&place.settings(), Access::Consume).await.unwrap_err();
+    assert!(matches!(error, Error::Configuration(_)), "{error:?}");
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    bus.close().await;
+    place.open().await;
+}
+
+#[tokio::test]
+async fn a_visitor_publishes_and_the_owner_wakes() {
+    let place = Place::embedded();
+    let bus = place.open().await;
+    let visitor = Bus::open(&place.settings(), Access::Visit).await.unwrap();
+    let waiting = tokio::spawn({
+        let bus = bus.clone();
+        async move { fetch_one(&bus).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    visitor.publish(message("from outside")).await.unwrap();
+    let start = Instant::now();
+    assert_eq!(text(&waiting.await.unwrap()), "from outside");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let error = visitor.fetch(SUBJECT, 1).await.unwrap_err();
+    assert!(!error.try_again(), "{error}");
+}
+
+#[tokio::test]
+async fn the_leases_of_a_dead_process_come_back_at_once() {
+    let place = Place::embedded();
+    let settings = Settings { lease: Duration::from_hours(1), ..place.settings() };
+    let bus = Bus::open(&settings, Access::Consume).await.unwrap();
+    bus.ensure_subjects(&BTreeSet::from([SUBJECT.to_owned()])).await.unwrap();
+    bus.publish(message("one")).await.unwrap();
+    let lost = fetch_one(&bus).await;
+    // As near to a crash as one process gets: nothing is answered, nothing is given back.
+    bus.close().await;
+    drop((lost, bus));
+    let again = Bus::open(&settings, Access::Consume).await.unwrap();
+    let delivery = fetch_one(&again).await;
+    assert_eq!(delivery.attempt, 2);
+}
+
+#[tokio::test]
+async fn an_answered_message_leaves_the_file() {
+    let place = Place::embedded();
+    let bus = place.open().await;
+    let Place::Embedded(folder) = &place else { unreachable!() };
+    let mut sizes = Vec::new();
+    for _ in 0..5 {
+        for _ in 0..20 {
+            let payload = vec![1; 50_000].into();
+            bus.publish(Message { payload, ..message("") }).await.unwrap();
+        }
+        let mut left = 20;
+        while left > 0 {
+            for delivery in bus.fetch(SUBJECT, 20).await.unwrap() {
+                delivery.ack().await.unwrap();
+                left -= 1;
+            }
+        }
+        sizes.push(fs::metadata(folder.path().join("queue.db")).unwrap().len());
+    }
+    assert!(sizes[4] <= sizes[1] * 2, "{sizes:?}");
+}
+
+#[tokio::test]
+async fn the_file_is_private_and_its_folder_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = folder.path().join("a/b/queue.db");
+    let settings = Settings::embedded(&queue);
+    let bus = Bus::open(&settings, Access::Consume).await.unwrap();
+    bus.ensure_subjects(&BTreeSet::from([SUBJECT.to_owned()])).await.unwrap();
+    for entry in fs::read_dir(queue.parent().unwrap()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_queue_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = folder.path().join("queue.db");
+    fs::write(&queue, "this is a text, and long enough not to look like an empty database file").unwrap();
+    let error = Bus::open(&Settings::embedded(&queue), Access::Consume).await.unwrap_err();
+    assert!(error.to_string().contains("DISPATCHER_QUEUE") && !error.try_again(), "{error}");
+}
+
+#[tokio::test]
+async fn ids_are_forgotten_after_the_window() {
+    let place = Place::embedded();
+    let settings = Settings { duplicate_window: Duration::from_millis(500), ..place.settings() };
+    let bus = Bus::open(&settings, Access::Consume).await.unwrap();
+    bus.ensure_subjects(&BTreeSet::from([SUBJECT.to_owned()])).await.unwrap();
+    let same = || Message { id: Some("same".to_owned()), ..message("one") };
+    bus.publish(same()).await.unwrap();
+    assert!(bus.publish(same()).await.unwrap().duplicate);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(!bus.publish(same()).await.unwrap().duplicate);
+}
+
+/// Not a check but a measurement: `cargo test -p dispatcher throughput -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn throughput_of_the_embedded_bus() {
+    const MESSAGES: usize = 20_000;
+    let place = Place::embedded();
+    let settings = Settings { lease: LEASE * 100, ..place.settings() };
+    let bus = Bus::open(&settings, Access::Consume).await.unwrap();
+    bus.ensure_subjects(&BTreeSet::from([SUBJECT.to_owned()])).await.unwrap();
+    for publishers in [1, 64] {
+        let start = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        let each = if publishers == 1 { 500 } else { MESSAGES / publishers };
+        for publisher in 0..publishers {
+            let bus = bus.clone();
+            tasks.spawn(async move {
+                for number in 0..each {
+                    let id = Some(format!("{publishers}-{publisher}-{number}"));
+                    let payload = vec![b'x'; 600].into();
+                    bus.publish(Message { id, payload, ..message("") }).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        let rate = f64::from(u32::try_from(each * publishers).unwrap()) / start.elapsed().as_secs_f64();
+        println!("{publishers} publishers: {rate:.0} messages/s");
+    }
+    let start = Instant::now();
+    let total = 500 + MESSAGES / 64 * 64;
+    let mut left = total;
+    while left > 0 {
+        let mut answers = tokio::task::JoinSet::new();
+        for delivery in bus.fetch(SUBJECT, 64).await.unwrap() {
+            left -= 1;
+            answers.spawn(async move { delivery.ack().await.unwrap() });
+        }
+        answers.join_all().await;
+    }
+    let rate = f64::from(u32::try_from(total).unwrap()) / start.elapsed().as_secs_f64();
+    println!("fetch 64 and acknowledge each: {rate:.0} messages/s");
+}

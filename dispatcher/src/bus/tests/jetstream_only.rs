@@ -1,0 +1,236 @@
+//! What only `JetStream` has: credentials, TLS, a stream that others configure, a server that comes and goes.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+
+use super::place::{LEASE, Place, SUBJECT, fetch_one, message, text};
+use super::server::Server;
+use crate::bus::settings::Secret;
+use crate::bus::{Access, Bus, Error, Settings};
+
+fn subjects() -> BTreeSet<String> {
+    BTreeSet::from([SUBJECT.to_owned()])
+}
+
+async fn context(server: &Server) -> jetstream::Context {
+    jetstream::new(async_nats::connect(server.address()).await.unwrap())
+}
+
+#[tokio::test]
+async fn the_stream_is_created_as_the_contract_says() {
+    let place = Place::jetstream().await;
+    let bus = place.open().await;
+    let Place::JetStream(server) = &place else { unreachable!() };
+    let info =
+        context(server).await.get_stream("customer-onboarding").await.unwrap().get_info().await.unwrap();
+    assert_eq!(info.config.retention, jetstream::stream::RetentionPolicy::Limits);
+    assert_eq!(info.config.storage, jetstream::stream::StorageType::File);
+    assert!(info.config.duplicate_window >= Duration::from_mins(2));
+    assert!(bus.fetch(SUBJECT, 1).await.unwrap().is_empty());
+    let stream = context(server).await.get_stream("customer-onboarding").await.unwrap();
+    let consumer = stream.consumer_info("dispatcher-customer-registered").await.unwrap();
+    assert_eq!(consumer.config.ack_policy, jetstream::consumer::AckPolicy::Explicit);
+    assert_eq!(consumer.config.deliver_policy, jetstream::consumer::DeliverPolicy::All);
+    assert_eq!((consumer.config.max_deliver, consumer.config.ack_wait), (-1, LEASE));
+    assert_eq!(consumer.config.filter_subject, SUBJECT);
+}
+
+#[tokio::test]
+async fn settings_of_an_operator_survive() {
+    let server = Server::start();
+    let context = context(&server).await;
+    let config = jetstream::stream::Config {
+        name: "customer-onboarding".to_owned(),
+        subjects: vec!["customer-*".to_owned(), "customer-saved".to_owned(), "mine.>".to_owned()],
+        description: Some("ours".to_owned()),
+        max_age: Duration::from_hours(1000),
+        ..Default::default()
+    };
+    let mut config = config;
+    config.subjects = vec!["customer-saved".to_owned(), "mine.>".to_owned()];
+    context.create_stream(config).await.unwrap();
+    let bus = Bus::open(&Settings::jetstream(server.address()), Access::Consume).await.unwrap();
+    let more = ["customer-saved", "mine.own", "customer-registered"].map(str::to_owned);
+    bus.ensure_subjects(&BTreeSet::from(more)).await.unwrap();
+    assert_eq!(bus.subjects().await.unwrap(), ["customer-registered", "customer-saved", "mine.>"]);
+    let info = context.get_stream("customer-onboarding").await.unwrap().get_info().await.unwrap();
+    assert_eq!(info.config.description.as_deref(), Some("ours"));
+    assert_eq!(info.config.max_age, Duration::from_hours(1000));
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_work_is_refused_with_the_setting_and_the_remedy() {
+    let server = Server::start();
+    let config = jetstream::stream::Config {
+        name: "customer-onboarding".to_owned(),
+        subjects: vec!["customer-saved".to_owned()],
+        retention: jetstream::stream::RetentionPolicy::WorkQueue,
+        ..Default::default()
+    };
+    context(&server).await.create_stream(config).await.unwrap();
+    let error = Bus::open(&Settings::jetstream(server.address()), Access::Consume).await.unwrap_err();
+    assert!(!error.try_again());
+    assert!(error.to_string().contains("retention") && error.to_string().contains("NATS_STREAM"), "{error}");
+}
+
+#[tokio::test]
+async fn a_subject_of_another_stream_is_an_error_that_says_so() {
+    let server = Server::start();
+    let config = jetstream::stream::Config {
+        name: "other".to_owned(),
+        subjects: vec!["customer-registered".to_owned()],
+        ..Default::default()
+    };
+    context(&server).await.create_stream(config).await.unwrap();
+    let bus = Bus::open(&Settings::jetstream(server.address()), Access::Consume).await.unwrap();
+    for subjects in [subjects(), BTreeSet::from(["customer-saved".to_owned()]), subjects()] {
+        let result = bus.ensure_subjects(&subjects).await;
+        if subjects.contains(SUBJECT) {
+            let error = result.unwrap_err();
+            assert!(!error.try_again() && error.to_string().contains("another stream"), "{error}");
+        } else {
+            result.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_not_ours_is_refused() {
+    let place = Place::jetstream().await;
+    let bus = place.open().await;
+    let Place::JetStream(server) = &place else { unreachable!() };
+    let config = jetstream::consumer::pull::Config {
+        durable_name: Some("dispatcher-customer-registered".to_owned()),
+        ack_policy: jetstream::consumer::AckPolicy::None,
+        filter_subject: SUBJECT.to_owned(),
+        ..Default::default()
+    };
+    let stream = context(server).await.get_stream("customer-onboarding").await.unwrap();
+    stream.create_consumer(config).await.unwrap();
+    let error = bus.fetch(SUBJECT, 1).await.unwrap_err();
+    assert!(!error.try_again() && error.to_string().contains("ack_policy"), "{error}");
+}
+
+#[tokio::test]
+async fn the_backlog_of_a_stream_older_than_the_dispatcher_is_delivered() {
+    let server = Server::start();
+    let context = context(&server).await;
+    let config = jetstream::stream::Config {
+        name: "customer-onboarding".to_owned(),
+        subjects: vec![SUBJECT.to_owned()],
+        ..Default::default()
+    };
+    context.create_stream(config).await.unwrap();
+    context.publish(SUBJECT, "early".into()).await.unwrap().await.unwrap();
+    let bus = Bus::open(&Settings::jetstream(server.address()), Access::Consume).await.unwrap();
+    bus.ensure_subjects(&subjects()).await.unwrap();
+    assert_eq!(text(&fetch_one(&bus).await), "early");
+}
+
+#[tokio::test]
+async fn the_start_waits_for_the_server_and_says_when_it_gives_up() {
+    let mut server = Server::start();
+    server.stop();
+    let settings = Settings {
+        nats_connect_timeout: Duration::from_secs(1),
+        nats_server: Secret::from(format!("nats://someone:s3cret@{}", server.address())),
+        ..Settings::default()
+    };
+    let error = Bus::open(&settings, Access::Consume).await.unwrap_err();
+    assert!(error.try_again() && error.to_string().contains(&server.address()), "{error}");
+    assert!(!error.to_string().contains("s3cret") && !format!("{settings:?}").contains("s3cret"));
+    let waiting = tokio::spawn(async move {
+        Bus::open(&Settings { nats_connect_timeout: Duration::from_secs(20), ..settings }, Access::Consume)
+            .await
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.run();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn user_password_and_token_are_used_and_never_shown() {
+    let server = Server::start_with("authorization { user: dispatcher, password: \"s3cret word\" }");
+    let open = async |settings: &Settings| Bus::open(settings, Access::Consume).await;
+    let none = Settings::jetstream(server.address());
+    let error = open(&none).await.unwrap_err();
+    assert!(matches!(&error, Error::Configuration(text) if text.contains("NATS_USER")), "{error:?}");
+    let wrong = Settings {
+        nats_user: Some("dispatcher".to_owned()),
+        nats_password: Some(Secret::from("wr0ng".to_owned())),
+        ..none.clone()
+    };
+    let error = open(&wrong).await.unwrap_err();
+    assert!(matches!(&error, Error::Configuration(text) if text.contains("NATS_PASSWORD")), "{error:?}");
+    assert!(!format!("{error:?} {wrong:?}").contains("wr0ng"));
+    let right = Settings { nats_password: Some(Secret::from("s3cret word".to_owned())), ..wrong };
+    open(&right).await.unwrap().ensure_subjects(&subjects()).await.unwrap();
+
+    let server = Server::start_with("authorization { token: \"t0ken\" }");
+    let right = Settings {
+        nats_token: Some(Secret::from("t0ken".to_owned())),
+        ..Settings::jetstream(server.address())
+    };
+    open(&right).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_file_is_named_with_its_variable() {
+    let settings = Settings { nats_ca: Some("/nowhere/ca.pem".into()), ..Settings::default() };
+    let error = Bus::open(&settings, Access::Consume).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Configuration(text) if text.contains("NATS_CA: /nowhere/ca.pem")),
+        "{error:?}"
+    );
+    let settings = Settings { nats_cert: Some("/etc/hosts".into()), ..Settings::default() };
+    let error = Bus::open(&settings, Access::Consume).await.unwrap_err();
+    assert!(matches!(&error, Error::Configuration(text) if text.contains("NATS_KEY")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_told_from_one_that_is_down() {
+    let server = Server::start_with("accounts { A { users: [ { user: a, password: b } ] } }");
+    let settings = Settings {
+        nats_user: Some("a".to_owned()),
+        nats_password: Some(Secret::from("b".to_owned())),
+        nats_connect_timeout: Duration::from_secs(1),
+        ..Settings::jetstream(server.address())
+    };
+    let error = Bus::open(&settings, Access::Consume).await.unwrap_err();
+    assert!(error.to_string().contains("JetStream"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishes_and_answers_go_on_when_the_server_comes_back() {
+    let mut place = Place::jetstream().await;
+    let bus = place.open().await;
+    bus.publish(message("before")).await.unwrap();
+    let delivery = fetch_one(&bus).await;
+    place.stop_server();
+    let answer = tokio::spawn(async move { delivery.ack().await });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    place.start_server();
+    answer.await.unwrap().unwrap();
+    let start = Instant::now();
+    while let Err(error) = bus.publish(message("after")).await {
+        assert!(error.try_again() && start.elapsed() < Duration::from_secs(20), "{error}");
+    }
+    assert_eq!(text(&fetch_one(&bus).await), "after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_closed_replica_had_pulled_goes_to_another_at_once() {
+    let place = Place::jetstream().await;
+    let bus = place.open().await;
+    let other = place.open().await;
+    let cancelled = tokio::time::timeout(Duration::from_millis(300), bus.fetch(SUBJECT, 1)).await;
+    assert!(cancelled.is_err());
+    other.publish(message("one")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await; // pulled, and nobody asks for it
+    bus.close().await;
+    let start = Instant::now();
+    assert_eq!(text(&fetch_one(&other).await), "one");
+    assert!(start.elapsed() < LEASE / 2, "{:?}", start.elapsed());
+}

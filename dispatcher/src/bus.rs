@@ -27,7 +27,7 @@ pub use jetstream::JetStream;
 pub use message::{MESSAGE_ID, Message, REPLAY, Receipt};
 pub use settings::{Kind, Secret, Settings};
 
-/// How long a fetch waits for a message before it comes back with none.
+/// How long a fetch waits for a message before it comes back with none, by default.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// How long a delivery stays ours without a sign of life.
@@ -97,7 +97,7 @@ impl Bus {
         }
     }
 
-    /// Takes up to `max` messages of one subject; waits up to [`HEARTBEAT`] for the first, then returns none.
+    /// Takes up to `max` messages of one subject; waits up to [`Settings::heartbeat`] for the first, then returns none.
     ///
     /// Safe to cancel: what was taken for a dropped call is handed to the next one, or goes back. One call at a time
     /// for each subject; a second waits for the first.
@@ -168,7 +168,7 @@ impl Bus {
         }
     }
 
-    /// What waits and what is in flight, for each subject that this process fetches or has ensured.
+    /// What waits and what is in flight, for each subject that any dispatcher has fetched, by subject.
     pub async fn backlog(&self) -> Result<Vec<Backlog>> {
         match self {
             Self::JetStream(bus) => bus.backlog().await,

@@ -21,9 +21,7 @@ use tokio::time::Instant;
 
 use super::dead_letter::Letter;
 use super::delivery::{self, replay_count};
-use super::{
-    Access, Backlog, DeadLetter, Delivery, Error, Filter, HEARTBEAT, Health, Message, Page, Receipt, Result,
-};
+use super::{Access, Backlog, DeadLetter, Delivery, Error, Filter, Health, Message, Page, Receipt, Result};
 use file::Lock;
 use store::{Action, Answer, Leased};
 use writer::Writer;
@@ -43,6 +41,7 @@ struct Inner {
     writer: Writer,
     readers: SqlitePool,
     lease: Duration,
+    heartbeat: Duration,
     /// Held by the process that consumes.
     lock: Mutex<Option<Lock>>,
     last_fetch: Mutex<Option<DateTime<Utc>>>,
@@ -71,8 +70,15 @@ impl Embedded {
         let readers = file::readers(&path);
         let writer = Writer::start(connection, path.clone(), settings.duplicate_window, lock.is_some());
         let lock = Mutex::new(lock);
-        let inner =
-            Inner { path, writer, readers, lease: settings.lease, lock, last_fetch: Mutex::default() };
+        let inner = Inner {
+            path,
+            writer,
+            readers,
+            lease: settings.lease,
+            heartbeat: settings.heartbeat,
+            lock,
+            last_fetch: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -95,7 +101,7 @@ impl Embedded {
             )));
         }
         let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let deadline = Instant::now() + HEARTBEAT;
+        let deadline = Instant::now() + self.inner.heartbeat;
         let news = self.inner.writer.news(subject);
         loop {
             // Listen before looking, so that a message published in between is not missed.

@@ -21,7 +21,7 @@ use chrono::Utc;
 use super::dead_letter::Letter;
 use super::{Backlog, Delivery, Error, Health, Message, Receipt, Result, Settings};
 use api::Api;
-use consumer::Consumer;
+use consumer::{Consumer, Times};
 pub(super) use handle::Handle;
 
 /// A connection to one stream. Cheap to clone.
@@ -34,7 +34,9 @@ pub struct JetStream {
 struct Inner {
     api: Api,
     stream: stream::Wanted,
-    lease: Duration,
+    times: Times,
+    /// What this process has asked for: repaired when somebody removes it.
+    subjects: Mutex<BTreeSet<String>>,
     /// By subject: those ensured or fetched by this process.
     consumers: Mutex<BTreeMap<String, Arc<Consumer>>>,
 }
@@ -44,17 +46,15 @@ impl JetStream {
         let stream = stream::Wanted::from_settings(settings)?;
         let api = connect::connect(settings).await?;
         stream.check(&api).await?;
-        let inner = Inner { api, stream, lease: settings.lease, consumers: Mutex::default() };
+        let times = Times { lease: settings.lease, heartbeat: settings.heartbeat };
+        let inner = Inner { api, stream, times, subjects: Mutex::default(), consumers: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     pub(super) async fn ensure_subjects(&self, subjects: &BTreeSet<String>) -> Result<()> {
         self.inner.stream.ensure(&self.inner.api, subjects).await?;
-        self.inner.stream.ensure_dead_letters(&self.inner.api).await?;
-        for subject in subjects {
-            self.consumer(subject).ensure().await?;
-        }
-        Ok(())
+        self.inner.subjects.lock().unwrap_or_else(PoisonError::into_inner).extend(subjects.iter().cloned());
+        self.inner.stream.ensure_dead_letters(&self.inner.api).await
     }
 
     pub(super) async fn subjects(&self) -> Result<Vec<String>> {
@@ -62,7 +62,11 @@ impl JetStream {
     }
 
     pub(super) async fn fetch(&self, subject: &str, max: usize) -> Result<Vec<Delivery>> {
-        self.consumer(subject).fetch(max).await
+        let fetched = self.consumer(subject).fetch(max).await;
+        if fetched.as_ref().is_err_and(Error::try_again) && self.inner.api.connected() {
+            self.repair().await?; // somebody may have removed the stream
+        }
+        fetched
     }
 
     pub(super) async fn publish(&self, message: Message) -> Result<Receipt> {
@@ -82,17 +86,13 @@ impl JetStream {
     }
 
     pub(super) async fn backlog(&self) -> Result<Vec<Backlog>> {
-        let mut all = Vec::new();
-        for consumer in self.consumers() {
-            all.push(consumer.backlog().await?);
-        }
-        Ok(all)
+        consumer::backlog(&self.inner.api, &self.inner.stream.name).await
     }
 
     pub(super) async fn check(&self, within: Duration) -> Health {
         let last_fetch = self.consumers().iter().filter_map(|consumer| consumer.last_answer()).min();
         let late = last_fetch.filter(|last| (Utc::now() - *last).to_std().unwrap_or_default() > within);
-        let problem = match (late, self.inner.stream.subjects(&self.inner.api).await) {
+        let problem = match (late, self.repair().await) {
             (_, Err(error)) => Some(error.to_string()),
             (Some(last), Ok(_)) => Some(format!("no message and no heartbeat on a subject since {last}")),
             (None, Ok(_)) => None,
@@ -107,6 +107,16 @@ impl JetStream {
         self.inner.api.close().await;
     }
 
+    /// Adds the subjects that this process wants if they are gone: two dispatchers that add at the same time may undo
+    /// each other, and people remove streams.
+    async fn repair(&self) -> Result<()> {
+        let wanted = self.inner.subjects.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if wanted.is_empty() {
+            return self.inner.stream.subjects(&self.inner.api).await.map(drop);
+        }
+        self.inner.stream.ensure(&self.inner.api, &wanted).await
+    }
+
     fn consumer(&self, subject: &str) -> Arc<Consumer> {
         let mut consumers = self.inner.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
@@ -115,7 +125,7 @@ impl JetStream {
                 inner.api.clone(),
                 inner.stream.name.clone(),
                 subject.to_owned(),
-                inner.lease,
+                inner.times,
             ))
         };
         Arc::clone(consumers.entry(subject.to_owned()).or_insert_with(new))

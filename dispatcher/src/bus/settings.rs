@@ -73,6 +73,9 @@ pub struct Settings {
     /// Seconds after which an unanswered message comes again
     #[arg(long, env = "BUS_LEASE", default_value = "30", value_parser = seconds, help_heading = "Bus")]
     pub lease: Duration,
+    /// How long a fetch waits for the first message.
+    #[arg(skip = super::HEARTBEAT)]
+    pub heartbeat: Duration,
 }
 
 impl Settings {
@@ -106,6 +109,7 @@ impl Default for Settings {
             nats_max_age: Duration::ZERO,
             duplicate_window: Duration::from_mins(2),
             lease: super::LEASE,
+            heartbeat: super::HEARTBEAT,
         }
     }
 }

@@ -240,10 +240,10 @@ async fn take(
 ) -> Sql<(Vec<Row>, Option<Duration>)> {
     let next = sqlx::query_scalar::<_, Option<i64>>("SELECT MIN(due_at) FROM messages WHERE subject = ?");
     let next = next.bind(subject).fetch_one(&mut *connection).await?;
+    let fetched = "INSERT INTO subjects (subject, fetched) VALUES (?, 1) \
+                   ON CONFLICT DO UPDATE SET fetched = 1 WHERE fetched = 0";
+    sqlx::query(fetched).bind(subject).execute(&mut *connection).await?;
     if next.is_none_or(|due| due > now) {
-        let fetched = "INSERT INTO subjects (subject, fetched) VALUES (?, 1) \
-                       ON CONFLICT DO UPDATE SET fetched = 1 WHERE fetched = 0";
-        sqlx::query(fetched).bind(subject).execute(connection).await?;
         return Ok((Vec::new(), next.map(|due| Duration::from_micros((due - now).unsigned_abs()))));
     }
     let lease_due = "UPDATE messages SET attempt = attempt + 1, due_at = ?, leased = 1 WHERE sequence IN \

@@ -60,6 +60,7 @@ impl Refusal {
     pub(super) fn error(&self, what: &str) -> Error {
         let text = format!("NATS refuses {what}: {} (error {})", self.description, self.err_code);
         match self.code {
+            _ if self.err_code == STREAM_NOT_FOUND => Error::Unavailable(text),
             400..500 if self.code != 408 && self.code != 429 => Error::Configuration(text),
             _ => Error::Unavailable(text),
         }

@@ -13,13 +13,27 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::api::{ANSWER_TIME, Api, CONSUMER_EXISTS, CONSUMER_NOT_FOUND, one_within, up_to};
+use super::api::{
+    ANSWER_TIME, Api, CONSUMER_EXISTS, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, one_within, up_to,
+};
 use super::{Handle, header_list};
 use crate::bus::delivery::{self, replay_count};
-use crate::bus::{Backlog, Delivery, Error, HEARTBEAT, Result};
+use crate::bus::{Backlog, Delivery, Error, Result};
 
 /// Messages in flight on one subject over all replicas.
 const MAX_ACK_PENDING: u32 = 10_000;
+
+/// How the names of our consumers begin.
+const PREFIX: &str = "dispatcher-";
+
+/// How long things take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// Of a consumer that we create.
+    pub(super) lease: Duration,
+    /// Of a fetch that finds nothing.
+    pub(super) heartbeat: Duration,
+}
 
 #[derive(Debug)]
 pub(super) struct Consumer {
@@ -27,7 +41,7 @@ pub(super) struct Consumer {
     stream: String,
     name: String,
     subject: String,
-    lease: Duration,
+    times: Times,
     slot: tokio::sync::Mutex<Slot>,
     last_answer: Mutex<Option<DateTime<Utc>>>,
 }
@@ -48,22 +62,17 @@ struct Held {
 }
 
 impl Consumer {
-    pub(super) fn new(api: Api, stream: String, subject: String, lease: Duration) -> Self {
-        let name = format!("dispatcher-{}", subject.replace(['.', '*', '>'], "_"));
+    pub(super) fn new(api: Api, stream: String, subject: String, times: Times) -> Self {
+        let name = format!("{PREFIX}{}", subject.replace(['.', '*', '>'], "_"));
         Self {
             api,
             stream,
             name,
             subject,
-            lease,
+            times,
             slot: tokio::sync::Mutex::default(),
             last_answer: Mutex::default(),
         }
-    }
-
-    /// Looks the consumer up, or creates it.
-    pub(super) async fn ensure(&self) -> Result<()> {
-        self.ensured(&mut *self.slot.lock().await).await.map(drop)
     }
 
     pub(super) async fn fetch(&self, max: usize) -> Result<Vec<Delivery>> {
@@ -77,7 +86,7 @@ impl Consumer {
         }
         let pull = slot.pull.get_or_insert_with(|| {
             let (api, stream, name) = (self.api.clone(), self.stream.clone(), self.name.clone());
-            tokio::spawn(pull(api, stream, name, max, lease))
+            tokio::spawn(pull(api, stream, name, max, Times { lease, ..self.times }))
         });
         let pulled = pull.await; // dropped here, the task lives on in the slot
         slot.pull = None;
@@ -100,17 +109,6 @@ impl Consumer {
     /// When the server last answered a fetch; `None` while nothing was fetched.
     pub(super) fn last_answer(&self) -> Option<DateTime<Utc>> {
         *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) async fn backlog(&self) -> Result<Backlog> {
-        let info = self.info().await?.unwrap_or_default();
-        let number = |name: &str| info[name].as_u64().unwrap_or(0);
-        // Naked messages wait for their next attempt but are pending for the server: they count as in flight.
-        Ok(Backlog {
-            subject: self.subject.clone(),
-            waiting: number("num_pending"),
-            in_flight: number("num_ack_pending"),
-        })
     }
 
     /// Gives back at once what was pulled for a fetch that is gone.
@@ -159,7 +157,7 @@ impl Consumer {
             "filter_subject": self.subject,
             "deliver_policy": "all",
             "ack_policy": "explicit",
-            "ack_wait": u64::try_from(self.lease.as_nanos()).unwrap_or(u64::MAX),
+            "ack_wait": u64::try_from(self.times.lease.as_nanos()).unwrap_or(u64::MAX),
             "max_deliver": -1,
             "max_ack_pending": MAX_ACK_PENDING,
             "replay_policy": "instant",
@@ -201,7 +199,7 @@ impl Consumer {
         if config["max_deliver"].as_i64().is_some_and(|times| times > 0) {
             return wrong(format!("max_deliver {} instead of -1, which loses events", config["max_deliver"]));
         }
-        Ok(config["ack_wait"].as_u64().map_or(self.lease, Duration::from_nanos))
+        Ok(config["ack_wait"].as_u64().map_or(self.times.lease, Duration::from_nanos))
     }
 }
 
@@ -214,69 +212,93 @@ impl Slot {
     }
 }
 
+/// What waits for each of the dispatcher's consumers, by subject. A message that waits after a nak is in flight for the
+/// server.
+pub(super) async fn backlog(api: &Api, stream: &str) -> Result<Vec<Backlog>> {
+    let mut all = Vec::new();
+    let mut offset = 0;
+    loop {
+        let page = match api.call(&format!("CONSUMER.LIST.{stream}"), &json!({"offset": offset})).await? {
+            Ok(page) => page,
+            Err(refusal) if refusal.err_code == STREAM_NOT_FOUND => return Ok(all),
+            Err(refusal) => return Err(refusal.error("the list of consumers")),
+        };
+        let consumers = page["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        offset += consumers.len();
+        let ours = consumers
+            .iter()
+            .filter(|info| info["name"].as_str().is_some_and(|name| name.starts_with(PREFIX)));
+        all.extend(ours.map(|info| Backlog {
+            subject: info["config"]["filter_subject"].as_str().unwrap_or_default().to_owned(),
+            waiting: info["num_pending"].as_u64().unwrap_or(0),
+            in_flight: info["num_ack_pending"].as_u64().unwrap_or(0),
+        }));
+        if consumers.is_empty() || offset as u64 >= page["total"].as_u64().unwrap_or(0) {
+            all.sort_by(|left, right| left.subject.cmp(&right.subject));
+            return Ok(all);
+        }
+    }
+}
+
 /// What is there now, up to `max`; else the first that comes, and what came with it.
-async fn pull(api: Api, stream: String, consumer: String, max: usize, lease: Duration) -> Result<Vec<Held>> {
-    let mut held = Vec::new();
+async fn pull(api: Api, stream: String, consumer: String, max: usize, times: Times) -> Result<Vec<Held>> {
+    let source = Source { api, stream, consumer, lease: times.lease };
     // Each request ends on the server before the next step, so that none is left there to take messages unseen.
-    request(&api, &stream, &consumer, &up_to(max), ANSWER_TIME, max, lease, &mut held).await?;
+    let mut held = source.request(&up_to(max), max, ANSWER_TIME).await?;
     if held.is_empty() {
-        let limit = HEARTBEAT + ANSWER_TIME / 2;
-        request(&api, &stream, &consumer, &one_within(HEARTBEAT), limit, 1, lease, &mut held).await?;
+        let limit = times.heartbeat + ANSWER_TIME / 2;
+        held = source.request(&one_within(times.heartbeat), 1, limit).await?;
         if !held.is_empty() && max > 1 {
-            let more = max - 1;
             // Those we hold count even when this fails.
-            let _ =
-                request(&api, &stream, &consumer, &up_to(more), ANSWER_TIME, more, lease, &mut held).await;
+            held.extend(source.request(&up_to(max - 1), max - 1, ANSWER_TIME).await.unwrap_or_default());
         }
     }
     Ok(held)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one request spelled out")]
-async fn request(
-    api: &Api,
-    stream: &str,
-    consumer: &str,
-    body: &Value,
-    limit: Duration,
-    batch: usize,
+/// The consumer from which a pull takes.
+struct Source {
+    api: Api,
+    stream: String,
+    consumer: String,
     lease: Duration,
-    held: &mut Vec<Held>,
-) -> Result<()> {
-    let mut messages = api.pull(stream, consumer, body).await?;
-    let deadline = tokio::time::Instant::now() + limit;
-    let already = held.len();
-    while held.len() < already + batch {
-        let silent = || {
-            let what = if api.connected() {
-                "does not answer a fetch in time"
-            } else {
-                "is disconnected; reconnecting"
-            };
-            Error::Unavailable(format!("NATS at {} {what}", api.address))
-        };
-        let next = tokio::time::timeout_at(deadline, messages.next()).await;
-        let ended = match next {
-            Ok(Some(message)) => match message.status {
-                None | Some(StatusCode::OK) => {
-                    if let Some(delivery) = delivery(api, message, lease) {
-                        held.push(Held { since: Instant::now(), delivery });
+}
+
+impl Source {
+    /// Sends one request and gathers up to `batch` messages, until the server says that it is done.
+    async fn request(&self, body: &Value, batch: usize, limit: Duration) -> Result<Vec<Held>> {
+        let api = &self.api;
+        let mut messages = api.pull(&self.stream, &self.consumer, body).await?;
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut held = Vec::new();
+        while held.len() < batch {
+            let ended = match tokio::time::timeout_at(deadline, messages.next()).await {
+                Ok(Some(message)) => match message.status {
+                    None | Some(StatusCode::OK) => {
+                        let delivery = delivery(api, message, self.lease);
+                        held.extend(delivery.map(|delivery| Held { since: Instant::now(), delivery }));
+                        continue;
                     }
-                    continue;
+                    Some(StatusCode::IDLE_HEARTBEAT) => continue,
+                    Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => return Ok(held),
+                    Some(status) => Error::Unavailable(format!(
+                        "NATS refuses a fetch from consumer {}: {status} {}",
+                        self.consumer,
+                        message.description.unwrap_or_default()
+                    )),
+                },
+                Ok(None) | Err(_) if api.connected() => {
+                    Error::Unavailable(format!("NATS at {} does not answer a fetch in time", api.address))
                 }
-                Some(StatusCode::IDLE_HEARTBEAT) => continue,
-                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => return Ok(()),
-                Some(status) => Error::Unavailable(format!(
-                    "NATS refuses a fetch from consumer {consumer}: {status} {}",
-                    message.description.unwrap_or_default()
-                )),
-            },
-            Ok(None) | Err(_) => silent(),
-        };
-        // What came before counts: the next fetch meets the error again if it stays.
-        return if held.is_empty() { Err(ended) } else { Ok(()) };
+                Ok(None) | Err(_) => {
+                    Error::Unavailable(format!("NATS at {} is disconnected; reconnecting", api.address))
+                }
+            };
+            // What came before counts: the next fetch meets the error again if it stays.
+            return if held.is_empty() { Err(ended) } else { Ok(held) };
+        }
+        Ok(held)
     }
-    Ok(())
 }
 
 fn delivery(api: &Api, message: async_nats::Message, lease: Duration) -> Option<Delivery> {

@@ -91,7 +91,7 @@ impl Wanted {
                 .cloned()
                 .collect();
             if missing.is_empty() {
-                return self.check_config(&config);
+                return Ok(());
             }
             tracing::info!(nats.stream = %self.name, subjects = ?missing, "adding subjects to the stream");
             known.extend(missing);

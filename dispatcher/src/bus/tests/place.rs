@@ -10,7 +10,10 @@ use super::server::Server;
 use crate::bus::{Access, Bus, Delivery, Message, Settings};
 
 /// The lease in the tests.
-pub(super) const LEASE: Duration = Duration::from_secs(2);
+pub(super) const LEASE: Duration = Duration::from_secs(1);
+
+/// How long a fetch waits in the tests.
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(700);
 
 /// The subject of most tests.
 pub(super) const SUBJECT: &str = "customer-registered";
@@ -36,7 +39,7 @@ impl Place {
             Self::JetStream(server) => Settings::jetstream(server.address()),
             Self::Embedded(folder) => Settings::embedded(folder.path().join("queue.db")),
         };
-        Settings { lease: LEASE, ..settings }
+        Settings { lease: LEASE, heartbeat: HEARTBEAT, ..settings }
     }
 
     /// The bus with [`SUBJECT`] and one more.

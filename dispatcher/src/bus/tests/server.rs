@@ -38,10 +38,6 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn port(&self) -> u16 {
-        self.port
-    }
-
     /// SIGKILL: what is not on the disk is lost.
     pub(super) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

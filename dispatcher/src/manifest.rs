@@ -23,7 +23,7 @@ use std::path::Path;
 pub use config_map::{ConfigMap, ContentKind, Entry};
 pub(crate) use object::field_path;
 pub use pattern::Pattern;
-pub use problem::{Place, Problem, Severity};
+pub use problem::{Place, Problem, Severity, TextPlace};
 pub use sample::Sample;
 pub use selector::Selector;
 pub use source::{Criterion, EventSource};

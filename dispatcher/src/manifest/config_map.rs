@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::document::Document;
 use super::object::{self, or_default};
-use super::{Place, Problem};
+use super::{Place, Problem, TextPlace};
 use crate::template::Template;
 
 /// Its presence makes the text a template, whatever its value.
@@ -53,6 +53,8 @@ pub struct ConfigMap {
     pub entries: Vec<Entry>,
     /// NATS subjects that a foreign image publishes to, as the annotation says.
     pub emits: Vec<String>,
+    /// The annotation is there, even if it is empty: the image publishes nothing else.
+    pub says_emits: bool,
     /// What event data prints is YAML: safe rendering is off.
     pub printed_yaml: bool,
     /// Where it stands.
@@ -68,8 +70,8 @@ pub struct Entry {
     pub text: String,
     /// The parsed template; none without the annotation, then the text is used as it stands.
     pub template: Option<Arc<Template>>,
-    /// The line of the file that holds the text's first line.
-    pub place: Place,
+    /// Where the text stands.
+    pub place: TextPlace,
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,7 +133,7 @@ impl ConfigMap {
     ) -> Option<Self> {
         let name = object::name(document, metadata, problems)?;
         let annotation = |key| metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
-        let emits = annotation(EMITS).unwrap_or_default();
+        let emits = annotation(EMITS);
         let printed_yaml = match annotation(PRINTED_YAML) {
             None => false,
             Some("allow") => {
@@ -159,7 +161,13 @@ impl ConfigMap {
                 .unwrap_or_else(|| "default".into()),
             name,
             entries: entries?,
-            emits: emits.split([',', ' ']).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            says_emits: emits.is_some(),
+            emits: emits
+                .unwrap_or_default()
+                .split([',', ' '])
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect(),
             printed_yaml,
             place: document.place(),
         })
@@ -175,7 +183,7 @@ impl Entry {
         instantiate: bool,
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
-        let place = document.place().at(document.first_text_line(field));
+        let place = document.text_of(field);
         if !instantiate {
             if text.contains("{{") {
                 let message = format!(
@@ -188,7 +196,6 @@ impl Entry {
         match Template::parse(&key, &text) {
             Ok(template) => Some(Self { key, text, template: Some(Arc::new(template)), place }),
             Err(error) => {
-                let line = place.line + error.line.unwrap_or(1).saturating_sub(1);
                 problems.push(Problem::error(
                     place.at(line),
                     field,

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
 use super::file::File;
-use super::{Place, Problem};
+use super::{Place, Problem, TextPlace};
 
 /// A document and where it stands.
 pub(super) struct Document {
@@ -93,13 +93,14 @@ impl Document {
         self.find(field).map_or_else(|| self.place(), |lines| self.place.at(lines.key))
     }
 
-    /// The file's line that holds the first line of a string field's text: the line after `key: |`, else the value's own.
-    pub(super) fn first_text_line(&self, field: &str) -> u32 {
-        let Some(lines) = self.find(field) else { return self.place.line };
+    /// Where a string field's text stands.
+    pub(super) fn text_of(&self, field: &str) -> TextPlace {
+        let Some(lines) = self.find(field) else { return TextPlace { first: self.place(), is_block: false } };
         let header = self.text.lines().nth(lines.key.saturating_sub(1) as usize).unwrap_or_default();
-        let block = header.split('#').next().unwrap_or_default().trim_end();
-        let block = block.trim_end_matches(|c: char| matches!(c, '+' | '-') || c.is_ascii_digit());
-        if block.ends_with(['|', '>']) { lines.key + 1 } else { lines.value }
+        let header = header.split(" #").next().unwrap_or_default().trim_end();
+        let header = header.trim_end_matches(|c: char| matches!(c, '+' | '-') || c.is_ascii_digit());
+        let is_block = header.ends_with(['|', '>']);
+        TextPlace { first: self.place.at(if is_block { lines.key + 1 } else { lines.value }), is_block }
     }
 
     fn find(&self, field: &str) -> Option<Lines> {

@@ -37,6 +37,23 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where a text inside a manifest stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextPlace {
+    /// Its first line.
+    pub first: Place,
+    /// It is a block (`key: |`), so that its lines are the file's lines.
+    pub is_block: bool,
+}
+
+impl TextPlace {
+    /// Where the text's line `line`, from 1, stands.
+    pub fn line(&self, line: u32) -> Place {
+        let below = if self.is_block { line.saturating_sub(1) } else { 0 };
+        self.first.at(self.first.line + below)
+    }
+}
+
 /// Whether a problem keeps the set from taking force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -29,8 +29,7 @@ impl TemplatedText {
         match Template::parse(field, &text) {
             Ok(template) => Some(Self { text, template: Some(Arc::new(template)) }),
             Err(error) => {
-                let line = document.first_text_line(field) + error.line.unwrap_or(1).saturating_sub(1);
-                let place = document.place().at(line);
+                let place = document.text_of(field).line(error.line.unwrap_or(1));
                 problems.push(Problem::error(place, field, format!("bad template: {}", error.message)));
                 None
             }

@@ -17,7 +17,9 @@ pub(super) enum Verb {
 pub(super) fn render(trigger: &EventTrigger, context: &Value) -> Result<Verb, PlanError> {
     let place = format!("EventTrigger {}", trigger.name);
     let rendered = trigger.action.render(context).map_err(|error| {
-        PlanError::template(Stage::Action, &error).in_place(&place).at_field("spec.cloudEventAction")
+        PlanError::template(Stage::Action, &error)
+            .in_place(&place, &trigger.place)
+            .at_field("spec.cloudEventAction")
     })?;
     match rendered.as_str() {
         "Create" => Ok(Verb::Create),
@@ -27,7 +29,9 @@ pub(super) fn render(trigger: &EventTrigger, context: &Value) -> Result<Verb, Pl
             let near = matches!(other.trim().to_ascii_lowercase().as_str(), "create" | "delete");
             let hint = if near { ": letter case and white space count" } else { "" };
             let message = format!("rendered neither Create nor Delete{hint}");
-            Err(PlanError::new(Stage::Action, message).in_place(place).at_field("spec.cloudEventAction"))
+            Err(PlanError::new(Stage::Action, message)
+                .in_place(place, &trigger.place)
+                .at_field("spec.cloudEventAction"))
         }
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::IncomingEvent;
+use crate::manifest::EventTrigger;
+use crate::template::TemplateError;
 
 /// A cluster as Sveltos would know it.
 #[derive(Debug, Clone)]
@@ -50,8 +52,8 @@ impl Cluster {
         })
     }
 
-    /// What the template of an EventSource's name sees.
-    pub(super) fn name_context(&self) -> Value {
-        json!({ "Cluster": self.view() })
+    /// The name of the EventSource that a trigger refers to: a template that sees `.Cluster` alone.
+    pub fn source_name(&self, trigger: &EventTrigger) -> Result<String, TemplateError> {
+        trigger.source_name.render(&json!({ "Cluster": self.view() }))
     }
 }

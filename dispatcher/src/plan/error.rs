@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::manifest::Place;
 use crate::template::TemplateError;
 
 /// Where planning stopped. A metric label, so the set is closed.
@@ -41,6 +42,8 @@ pub struct PlanError {
     pub stage: Stage,
     /// What is at fault, such as `ConfigMap default/a-job, job.yaml`; may be empty.
     pub place: String,
+    /// Where that stands in the manifests.
+    pub at: Option<Place>,
     /// The line in that text, when it is known.
     pub line: Option<u32>,
     /// The field, such as `spec.template.spec`; may be empty.
@@ -51,7 +54,14 @@ pub struct PlanError {
 
 impl PlanError {
     pub(super) fn new(stage: Stage, message: impl Into<String>) -> Self {
-        Self { stage, place: String::new(), line: None, field: String::new(), message: message.into() }
+        Self {
+            stage,
+            place: String::new(),
+            at: None,
+            line: None,
+            field: String::new(),
+            message: message.into(),
+        }
     }
 
     pub(super) fn at_field(mut self, field: impl Into<String>) -> Self {
@@ -59,8 +69,9 @@ impl PlanError {
         self
     }
 
-    pub(super) fn in_place(mut self, place: impl Into<String>) -> Self {
+    pub(super) fn in_place(mut self, place: impl Into<String>, at: &Place) -> Self {
         self.place = place.into();
+        self.at = Some(at.clone());
         self
     }
 

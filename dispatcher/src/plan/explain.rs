@@ -107,7 +107,7 @@ fn still(trigger: &EventTrigger, sources: &[SourceExplanation], cluster: &Cluste
     if let Some(reason) = trigger.selector.mismatch(&cluster.labels) {
         return format!("sourceClusterSelector: {reason}");
     }
-    let name = match trigger.source_name.render(&cluster.name_context()) {
+    let name = match cluster.source_name(trigger) {
         Ok(name) => name,
         Err(error) => return format!("eventSourceName cannot be rendered over .Cluster alone: {error}"),
     };

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::render::Rendered;
 use super::{Identity, IncomingEvent, JobSpec, PlanError, Policy, environment, name, stamp, typed};
+use crate::manifest::Place;
 
 /// A Job to run: allowed, typed, named and stamped with its identity.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct PlannedJob {
     pub spec: JobSpec,
     /// What it is about and which event started it.
     pub identity: Identity,
+    /// Where its template stands.
+    pub template: Place,
 }
 
 /// Checks a rendered object and makes it a Job of this event.
@@ -30,12 +33,13 @@ pub(super) fn plan(
     identity: &Identity,
     policy: &Policy,
 ) -> Result<PlannedJob, PlanError> {
-    let Rendered { value, place } = rendered;
-    plan_value(value, event, identity, policy).map_err(|error| error.in_place(place))
+    let Rendered { value, place, at } = rendered;
+    plan_value(value, &at, event, identity, policy).map_err(|error| error.in_place(place, &at))
 }
 
 fn plan_value(
     mut value: Value,
+    at: &Place,
     event: &IncomingEvent,
     identity: &Identity,
     policy: &Policy,
@@ -59,5 +63,6 @@ fn plan_value(
         job: Box::new(job),
         spec,
         identity: identity.clone(),
+        template: at.clone(),
     })
 }

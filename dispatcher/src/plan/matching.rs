@@ -18,10 +18,9 @@ pub(super) fn triggers<'a>(
         .filter(|source| source.matches(event))
         .map(|source| source.name.as_str())
         .collect();
-    let context = cluster.name_context();
     manifests.triggers.iter().filter(move |trigger| {
         trigger.selector.matches(&cluster.labels)
-            && trigger.source_name.render(&context).is_ok_and(|name| sources.contains(name.as_str()))
+            && cluster.source_name(trigger).is_ok_and(|name| sources.contains(name.as_str()))
     })
 }
 

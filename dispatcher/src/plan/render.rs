@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::manifest::{ConfigMap, Entry, EventTrigger, Manifests, PolicyRef};
+use crate::manifest::{ConfigMap, Entry, EventTrigger, Manifests, Place, PolicyRef};
 use crate::template::parse_documents;
 
 use super::{Cluster, PlanError, Stage, dollar};
@@ -13,6 +13,8 @@ pub(super) struct Rendered {
     pub(super) value: Value,
     /// `ConfigMap default/a-job, job.yaml`.
     pub(super) place: String,
+    /// Where its text stands.
+    pub(super) at: Place,
 }
 
 /// Renders every key of every text that the trigger refers to, in order.
@@ -25,15 +27,20 @@ pub(super) fn documents(
     let mut documents = Vec::new();
     for (index, reference) in trigger.policy_refs.iter().enumerate() {
         let place = format!("EventTrigger {}, spec.policyRefs[{index}]", trigger.name);
-        let Some(map) =
-            find(reference, context, manifests, cluster).map_err(|error| error.in_place(place))?
+        let Some(map) = find(reference, context, manifests, cluster)
+            .map_err(|error| error.in_place(place, &reference.place))?
         else {
             continue;
         };
         for entry in &map.entries {
             let place = format!("{} {}/{}, {}", map.kind, map.namespace, map.name, entry.key);
-            let values = render(map, entry, context).map_err(|error| error.in_place(place.clone()))?;
-            documents.extend(values.into_iter().map(|value| Rendered { value, place: place.clone() }));
+            let values = render(map, entry, context)
+                .map_err(|error| error.in_place(place.clone(), &entry.place.first))?;
+            documents.extend(values.into_iter().map(|value| Rendered {
+                value,
+                place: place.clone(),
+                at: entry.place.first.clone(),
+            }));
         }
     }
     Ok(documents)

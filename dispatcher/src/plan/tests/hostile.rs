@@ -1,1 +1,242 @@
-//! Tests.
+//! Events that want more than a Job, and templates that ask for more than they may.
+
+use super::*;
+use crate::plan::{BackendKind, EnvValue, expand, unsupported};
+
+const QUOTED: &str = "        - {name: NAME, value: \"{{ .CloudEvent.data.name }}\"}";
+
+/// What the container sees as NAME.
+fn name_seen(template: &str, name: &str) -> String {
+    let mut jobs = jobs(plan_one(template, &event(json!({"data": {"name": name}}))));
+    assert_eq!(jobs.len(), 1);
+    let spec = jobs.remove(0).spec;
+    assert_eq!((spec.image.as_str(), spec.env.len(), spec.command.len()), ("acme/image:1", 1, 0), "{name}");
+    match &spec.env[0].value {
+        EnvValue::Literal(text) => expand(text, |_| Some("LEAKED".into())),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_hostile_company_name_arrives_exactly_and_changes_nothing_else() {
+    for name in [
+        "\"Quote\" & Sons: #1",
+        "O'Brien",
+        "back\\slash",
+        "tab\tname",
+        "line1\nline2",
+        "{{ .Cluster }}",
+        "colon: yes # no",
+        "*alias &anchor !tag",
+        "---\nkind: ClusterRoleBinding",
+        "x\"\n        - name: LD_PRELOAD\n          value: \"/x/evil.so",
+        "x\"\n        image: evil/pwn:latest\n        command: [\"sh\",\"-c\",\"id\"]\n        env:\n        - name: Z\n          value: \"",
+        "x\"\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata:\n  name: pwn\n#",
+        "$(DB_PASSWORD)",
+        "A$$AP $$(X) $",
+        "ctl\u{7}\u{b}\u{7f}\u{2028}\u{a0}",
+        "emoji 😀 / café",
+        "0x1f",
+        "true",
+        "12345",
+        "~",
+    ] {
+        for env in [
+            QUOTED,
+            "        - {name: NAME, value: '{{ .CloudEvent.data.name }}'}",
+            "        - name: NAME\n          value: {{ .CloudEvent.data.name | quote }}",
+            "        - name: NAME\n          value: {{ .CloudEvent.data.name | toJson }}",
+        ] {
+            assert_eq!(name_seen(&job("j", env), name), name, "{env}");
+        }
+    }
+}
+
+#[test]
+fn a_job_name_from_event_data_is_made_valid_and_the_true_one_is_kept() {
+    let hostile = "ACME \"&\" Sons/../../etc".repeat(10);
+    let text = job("\"job-{{ .CloudEvent.subject }}\"", QUOTED);
+    let make = || jobs(plan_one(&text, &event(json!({"subject": hostile})))).remove(0);
+    let first = make();
+    assert!(super::super::name::is_dns_name(&first.name), "{}", first.name);
+    assert_eq!(first.name, make().name);
+    assert_eq!(first.manifest["metadata"]["name"], first.name);
+    assert_eq!(
+        first.manifest["metadata"]["annotations"]["dispatcher.knapscen.disco/requested-name"],
+        format!("job-{hostile}")
+    );
+    let kept = jobs(plan_one(&text, &event(json!({})))).remove(0);
+    assert_eq!(kept.name, "job-s-1");
+    assert!(
+        kept.manifest["metadata"]["annotations"].get("dispatcher.knapscen.disco/requested-name").is_none()
+    );
+}
+
+#[test]
+fn an_unquoted_name_of_digits_is_a_name() {
+    assert_eq!(
+        jobs(plan_one(&job("{{ .CloudEvent.subject }}", QUOTED), &event(json!({"subject": "12345"}))))
+            .remove(0)
+            .name,
+        "12345"
+    );
+}
+
+#[test]
+fn a_label_from_event_data_is_made_valid_and_the_true_one_is_kept() {
+    let text = job("j", QUOTED)
+        .replace("  name: j\n", "  name: j\n  labels: {customer: \"{{ .CloudEvent.data.name }}\"}\n");
+    let job =
+        jobs(plan_one(&text, &event(json!({"data": {"name": "TechCorp Solutions"}})))).remove(0).manifest;
+    assert!(job["metadata"]["labels"]["customer"].as_str().unwrap().starts_with("TechCorp-Solutions-"));
+    let kept = job["metadata"]["annotations"]["dispatcher.knapscen.disco/requested-labels"].as_str().unwrap();
+    assert_eq!(kept, r#"{"customer":"TechCorp Solutions"}"#);
+}
+
+#[test]
+fn only_jobs_in_allowed_namespaces_with_allowed_images_are_made() {
+    let refused = |text: &str, policy: &Policy| {
+        let set = manifests(&[SOURCE, &trigger(""), &template(text)]);
+        let error = plan(&event(json!({})), &set, &Cluster::default(), policy).remove(0).outcome.unwrap_err();
+        assert_eq!(error.stage, crate::plan::Stage::Policy);
+        error.field
+    };
+    let any = Policy::default();
+    assert_eq!(refused("apiVersion: v1\nkind: Pod\nmetadata: {name: x}", &any), "kind");
+    assert_eq!(
+        refused(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: x}",
+            &any
+        ),
+        "kind"
+    );
+    assert_eq!(refused("apiVersion: evil/v1\nkind: Job\nmetadata: {name: x}", &any), "apiVersion");
+    assert_eq!(refused(&job("j\n  namespace: kube-system", QUOTED), &any), "metadata.namespace");
+    for prefix in ["knapscen/", "acme/imag", "acme/image:1.2"] {
+        let policy = Policy { image_prefixes: vec![prefix.into()], ..Policy::default() };
+        assert_eq!(refused(&job("j", QUOTED), &policy), "spec.template.spec.containers[0].image", "{prefix}");
+    }
+    for prefix in ["acme/", "acme", "acme/image", "acme/image:1"] {
+        let policy = Policy { image_prefixes: vec![prefix.into()], ..Policy::default() };
+        let set = manifests(&[SOURCE, &trigger(""), &template(&job("j", QUOTED))]);
+        assert!(
+            plan(&event(json!({})), &set, &Cluster::default(), &policy).remove(0).outcome.is_ok(),
+            "{prefix}"
+        );
+    }
+}
+
+#[test]
+fn no_special_rights_are_given_unless_allowed() {
+    let pod = |fields: &str| {
+        job("j", QUOTED)
+            .replace("      restartPolicy: Never\n", &format!("      restartPolicy: Never\n      {fields}\n"))
+    };
+    let container = |fields: &str| {
+        job("j", QUOTED).replace("image: acme/image:1\n", &format!("image: acme/image:1\n        {fields}\n"))
+    };
+    let all = Policy {
+        allow_privileged: true,
+        allow_host: true,
+        allow_service_account_token: true,
+        ..Policy::default()
+    };
+    for (text, field) in [
+        (pod("hostNetwork: true"), "hostNetwork"),
+        (pod("hostPID: true"), "hostPID"),
+        (pod("hostIPC: true"), "hostIPC"),
+        (pod("volumes: [{name: a}, {name: v, hostPath: {path: /}}]"), "volumes[1].hostPath"),
+        (pod("automountServiceAccountToken: true"), "automountServiceAccountToken"),
+        (
+            pod("volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]"),
+            "volumes[0].projected",
+        ),
+        (
+            pod("initContainers: [{name: i, image: x, securityContext: {privileged: true}}]"),
+            "initContainers[0].securityContext.privileged",
+        ),
+        (container("securityContext: {privileged: true}"), "containers[0].securityContext.privileged"),
+        (
+            container("securityContext: {allowPrivilegeEscalation: true}"),
+            "containers[0].securityContext.allowPrivilegeEscalation",
+        ),
+        (
+            container("securityContext: {capabilities: {add: [SYS_ADMIN]}}"),
+            "containers[0].securityContext.capabilities.add",
+        ),
+        (container("ports: [{containerPort: 1, hostPort: 1}]"), "containers[0].ports"),
+    ] {
+        let set = manifests(&[SOURCE, &trigger(""), &template(&text)]);
+        let error = plan_all(&set, &event(json!({}))).remove(0).outcome.unwrap_err();
+        assert_eq!(error.field, format!("spec.template.spec.{field}"));
+        assert!(
+            plan(&event(json!({})), &set, &Cluster::default(), &all).remove(0).outcome.is_ok(),
+            "{field}"
+        );
+    }
+}
+
+#[test]
+fn a_template_that_says_nothing_of_a_token_gets_none() {
+    let job = jobs(plan_one(&job("j", QUOTED), &event(json!({})))).remove(0).manifest;
+    assert_eq!(job.pointer("/spec/template/spec/automountServiceAccountToken").unwrap(), false);
+}
+
+#[test]
+fn unknown_fields_and_wrong_types_in_a_job_are_refused_by_path() {
+    let text = job("j", QUOTED).replace("image: acme/image:1", "image: acme/image:1\n        imagee: x");
+    let error = fault(plan_one(&text, &event(json!({}))));
+    assert_eq!(
+        error,
+        "ConfigMap default/c, job.yaml: spec.template.spec.containers[0].imagee: unknown field"
+    );
+    let text = job("j", "        - {name: A, value: true}");
+    assert!(
+        fault(plan_one(&text, &event(json!({}))))
+            .contains("env[0].value: invalid type: boolean, expected a string: quote the value")
+    );
+}
+
+#[test]
+fn what_no_program_can_be_given_is_refused() {
+    let with = |name: &str| plan_one(&job("j", QUOTED), &event(json!({"data": {"name": name}}))).outcome;
+    assert!(with(&"x".repeat(131_000)).is_ok());
+    let error = with(&"x".repeat(131_072)).unwrap_err();
+    assert!(error.to_string().contains("variable NAME has 131078 bytes"), "{error}");
+    assert!(with("a\u{0}b").unwrap_err().to_string().contains("variable NAME holds a NUL character"));
+}
+
+#[test]
+fn a_generated_name_is_refused() {
+    let text = job("j", QUOTED).replace("  name: j\n", "  generateName: j-\n");
+    assert!(fault(plan_one(&text, &event(json!({})))).contains("second Job"));
+}
+
+#[test]
+fn printed_yaml_must_be_allowed_by_the_annotation() {
+    let text = "{{ .CloudEvent.data.name }}";
+    let event = event(json!({"data": {"name": job("j", "        - {name: A, value: x}")}}));
+    assert!(plan_one(text, &event).outcome.is_err());
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "annotations":
+        {"projectsveltos.io/instantiate": "", "knapscen.disco/printed-yaml": "allow"}}, "data": {"j": text}});
+    let set = manifests(&[SOURCE, &trigger(""), &map.to_string()]);
+    assert!(set.warnings.iter().any(|warning| warning.message.contains("safe rendering is off")));
+    assert_eq!(jobs(plan_all(&set, &event).remove(0)).len(), 1);
+}
+
+#[test]
+fn what_a_backend_cannot_honour_is_named() {
+    let text = job("j", "        - {name: A, valueFrom: {fieldRef: {fieldPath: status.podIP}}}")
+        .replace("spec:\n  template", "spec:\n  parallelism: 2\n  template")
+        .replace("      containers:", "      initContainers: [{name: i, image: x}]\n      containers:");
+    let job = jobs(plan_one(&text, &event(json!({})))).remove(0);
+    assert_eq!(
+        unsupported(&job, BackendKind::Process),
+        [
+            "spec.parallelism",
+            "spec.template.spec.initContainers",
+            "spec.template.spec.containers[0].env[0].valueFrom.fieldRef",
+        ]
+    );
+    assert!(unsupported(&job, BackendKind::Kubernetes).is_empty());
+}

@@ -35,6 +35,7 @@ pub struct Explain {
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
     #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the help of the first option")]
     pub planning: Planning,
 }
 

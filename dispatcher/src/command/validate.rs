@@ -38,6 +38,7 @@ pub struct Validate {
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
     #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the help of the first option")]
     pub planning: Planning,
 }
 

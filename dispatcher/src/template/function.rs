@@ -1,12 +1,19 @@
 //! The functions a template may call: Go's builtins, sprig 3.3 and the JSON, YAML and TOML functions of Sveltos.
 
 mod builtin;
+mod case;
+mod date;
 mod dict;
 mod encoding;
 mod flow;
+mod hash;
 mod list;
 mod math;
+mod path;
+mod random;
+mod regex;
 mod string;
+mod version;
 
 use super::budget::Budget;
 use super::error::{Fault, fault};
@@ -56,7 +63,14 @@ pub(super) fn named(name: &str) -> Known {
 /// Sprig comes before the builtins: its `slice` replaces Go's.
 static TABLES: &[&[Function]] = &[
     string::FUNCTIONS,
+    case::FUNCTIONS,
     flow::FUNCTIONS,
+    hash::FUNCTIONS,
+    regex::FUNCTIONS,
+    date::FUNCTIONS,
+    version::FUNCTIONS,
+    path::FUNCTIONS,
+    random::FUNCTIONS,
     encoding::FUNCTIONS,
     dict::FUNCTIONS,
     list::FUNCTIONS,
@@ -149,10 +163,6 @@ impl<'a> Call<'a> {
     /// The argument at `position`; nil if there is none, so only for positions the arity guarantees or for options.
     fn any(&self, position: usize) -> &'a Value {
         self.arguments.get(position).unwrap_or(&Value::Nil)
-    }
-
-    fn last(&self) -> &'a Value {
-        self.arguments.last().unwrap_or(&Value::Nil)
     }
 
     fn count(&self) -> usize {

@@ -63,7 +63,7 @@ impl Template {
     pub fn render_documents(&self, context: &Json) -> Result<Vec<Json>, TemplateError> {
         let mut tokens = token::Tokens::new();
         let text = run::run(&self.program, &self.source, context, Some(&mut tokens))?;
-        let mut documents = parse_documents(&text).map_err(|error| self.in_rendered_text(error))?;
+        let mut documents = parse_documents(&text).map_err(in_rendered_text)?;
         for document in &mut documents {
             tokens.replace(document).map_err(TemplateError::whole)?;
         }
@@ -74,12 +74,11 @@ impl Template {
     /// send events decides what is applied. Only for templates that build YAML from texts, on events that are trusted.
     pub fn render_documents_trusting(&self, context: &Json) -> Result<Vec<Json>, TemplateError> {
         let text = self.render_text(context)?;
-        parse_documents(&text).map_err(|error| self.in_rendered_text(error))
+        parse_documents(&text).map_err(in_rendered_text)
     }
+}
 
-    /// An error in the YAML of the rendered text, without the words of the parser that may quote it.
-    #[expect(clippy::unused_self, reason = "will name the template")]
-    fn in_rendered_text(&self, error: YamlError) -> TemplateError {
-        TemplateError { message: format!("the rendered text is not YAML: {}", error.message), ..error }
-    }
+/// An error in the YAML of the rendered text; its line is one of that text, not of the template.
+fn in_rendered_text(error: YamlError) -> TemplateError {
+    TemplateError { message: format!("the rendered text is not YAML: {}", error.message), ..error }
 }

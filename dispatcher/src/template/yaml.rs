@@ -77,8 +77,20 @@ pub(super) fn options() -> serde_saphyr::Options {
     }
 }
 
+/// Our words where the reader's own would quote the text, or speak of its options.
 fn located(error: &serde_saphyr::Error, lines_before: usize) -> YamlError {
-    let message = error.without_snippet().to_string();
+    use serde_saphyr::Error;
+    let error = error.without_snippet();
+    let message = match error {
+        Error::DuplicateMappingKey { .. } => "a key occurs twice in a mapping".to_owned(),
+        Error::MergeKeyNotAllowed { .. } => "merge keys (<<) are not supported".to_owned(),
+        Error::NonFiniteFloat { .. } => "a number is not finite".to_owned(),
+        Error::Budget { .. } => "the YAML is too large, too deep or has too many references".to_owned(),
+        other => {
+            let message = other.to_string();
+            message.split(" at line ").next().unwrap_or_default().to_owned()
+        }
+    };
     let Some(location) = error.location() else { return YamlError::whole(message) };
     let line = location.line() + lines_before as u64;
     YamlError { line: u32::try_from(line).ok(), column: u32::try_from(location.column()).ok(), message }

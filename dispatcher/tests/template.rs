@@ -2,4 +2,7 @@
 
 mod template {
     mod golden;
+    mod hostile;
+    mod limits;
+    mod rendering;
 }

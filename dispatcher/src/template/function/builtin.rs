@@ -148,10 +148,10 @@ fn printf(call: &mut Call<'_>) -> Result<Value, Fault> {
         };
         operands.push(foreign(&value, 0, call)?);
     }
-    let verbs = VERBS.as_ref().ok_or_else(|| Fault::new("printf is not available"))?;
+    let verbs = VERBS.as_ref().ok_or_else(|| Fault::new("not available"))?;
     let text = verbs
         .execute_template_to_string(&call.count().to_string(), &gotmpl::Value::List(operands.into()))
-        .map_err(|_| Fault::new("printf: bad format"))?;
+        .map_err(|_| Fault::new("bad format"))?;
     call.made(text)
 }
 
@@ -166,7 +166,7 @@ fn check_width(format: &str, arguments: &[Value]) -> Result<(), Fault> {
         _ => None,
     });
     if stars.fold(widths, usize::saturating_add) > WIDTH {
-        return fault(format!("printf: the format pads to more than {WIDTH} characters"));
+        return fault(format!("the format pads to more than {WIDTH} characters"));
     }
     Ok(())
 }

@@ -1,0 +1,151 @@
+//! What templates of events render, text by text and document by document.
+
+use dispatcher::template::{Template, parse_documents};
+use serde_json::{Value, json};
+
+fn context() -> Value {
+    json!({
+        "CloudEvent": {
+            "specversion": "1.0", "type": "user.saved", "source": "knapscen.disco", "subject": "s-1", "id": "i1",
+            "data": {"n": 1_234_567, "small": 3, "f": 1.5, "b": true, "nul": null, "html": "<a&b>",
+                     "q": "he said \"hi\"", "user_role": "admin_user", "count": "3", "empty": "",
+                     "users": [{"name": "A B"}, {"name": "C"}]},
+        },
+        "Cluster": {"metadata": {"name": "mgmt", "namespace": "mgmt", "labels": {"role": "deploy"}}, "kind": "x"},
+        "Resource": null,
+        "MatchingResource": {},
+    })
+}
+
+fn text(source: &str) -> Result<String, String> {
+    let template = Template::parse("t", source).map_err(|error| error.to_string())?;
+    template.render_text(&context()).map_err(|error| error.to_string())
+}
+
+fn documents(source: &str) -> Vec<Value> {
+    Template::parse("t", source).unwrap().render_documents(&context()).unwrap()
+}
+
+#[test]
+fn actions_render_as_text() {
+    assert_eq!(text("Create").unwrap(), "Create");
+    let by_role = "{{if eq .CloudEvent.data.user_role \"customer_account_owner\"}}Create{{end}}";
+    assert_eq!(text(by_role).unwrap(), "");
+    let quoted = "{{if eq .CloudEvent.type 'auth.example.com.logout'}}Delete{{else}}Create{{end}}";
+    assert!(text(quoted).is_err());
+}
+
+#[test]
+fn texts_render_as_in_go() {
+    for (source, rendered) in [
+        ("{{ .CloudEvent.data.n }}", "1234567"),
+        ("{{ .CloudEvent.data.f }}", "1.5"),
+        ("{{ .CloudEvent.data.nul }}", "<no value>"),
+        ("{{ .CloudEvent.data.nul | quote }}|", "|"),
+        ("{{ .CloudEvent.data.html | toJson }}", "\"\\u003ca\\u0026b\\u003e\""),
+        ("{{ index .CloudEvent.data `missing` }}", "<no value>"),
+        ("{{ get .CloudEvent.data \"missing\" }}|", "|"),
+        ("{{ printf \"%.0f\" .CloudEvent.data.n }}", "1234567"),
+        ("{{ printf \"%d\" .CloudEvent.data.n }}", "1234567"),
+        ("{{ eq .CloudEvent.data.small 3 }}", "true"),
+        ("{{ eq .CloudEvent.data.small 3.0 }}", "true"),
+        ("{{ $d := dict \"a\" 1 }}{{ $_ := set $d \"b\" 2 }}{{ $d }}", "map[a:1 b:2]"),
+        ("{{ .CloudEvent.data.users | toYaml }}", "- name: A B\n- name: C"),
+    ] {
+        assert_eq!(text(source).as_deref(), Ok(rendered), "{source}");
+    }
+}
+
+#[test]
+fn errors_name_the_place_of_the_missing_key() {
+    let template = Template::parse("job.yaml", "a: 1\nb: \"{{ .CloudEvent.data.missing }}\"\n").unwrap();
+    let error = template.render_documents(&context()).unwrap_err();
+    assert_eq!((error.line, error.column), (Some(2), Some(24)));
+    assert_eq!(error.message, "map has no entry for key \"missing\"");
+    let error = Template::parse("job.yaml", "a: 1\n  {{ lookup \"v1\" }}").unwrap_err();
+    assert_eq!(error.to_string(), "line 2, column 6: function \"lookup\" not defined");
+}
+
+#[test]
+fn what_sprig_has_and_we_refuse_says_why() {
+    for name in ["env", "expandenv", "getHostByName", "genPrivateKey", "derivePassword", "htpasswd"] {
+        let error = text(&format!("{{{{ if false }}}}{{{{ {name} \"x\" }}}}{{{{ end }}}}")).unwrap_err();
+        assert!(error.contains(name) && error.contains("not offered"), "{error}");
+    }
+}
+
+#[test]
+fn unknown_templates_and_variables_are_found_without_an_event() {
+    for source in
+        ["{{template \"x\"}}", "{{$x}}", "{{if $x := 1}}{{end}}{{$x}}", "{{break}}", "{{include \"x\" .}}"]
+    {
+        assert!(Template::parse("t", source).is_err(), "{source}");
+    }
+}
+
+#[test]
+fn what_the_template_writes_keeps_its_type() {
+    let rendered = documents(
+        "a: {{ .CloudEvent.data.n }}\nb: {{ .CloudEvent.data.b }}\nc: {{ .CloudEvent.data.count }}\n\
+         d: {{ .CloudEvent.data.empty | default \"true\" }}\ne: {{ ternary \"1\" \"2\" true }}\n\
+         f: \"{{ .CloudEvent.data.count }}\"\ng: {{ .CloudEvent.data.count | quote }}\n",
+    );
+    let expected = json!({"a": 1_234_567, "b": true, "c": 3, "d": true, "e": 1, "f": "3", "g": "3"});
+    assert_eq!(rendered, [expected]);
+}
+
+#[test]
+fn quotes_inside_a_block_scalar_are_escaped_as_printed() {
+    let rendered = documents("a: |\n  echo {{ .CloudEvent.data.q | quote }}\n");
+    assert_eq!(rendered, [json!({"a": "echo \"he said \\\"hi\\\"\"\n"})]);
+}
+
+#[test]
+fn only_a_trusting_rendering_reads_printed_text_as_yaml() {
+    let template = Template::parse("t", "{{ printf \"a: %d\" 1 }}\n").unwrap();
+    assert_eq!(template.render_documents(&context()).unwrap(), [json!("a: 1")]);
+    assert_eq!(template.render_documents_trusting(&context()).unwrap(), [json!({"a": 1})]);
+}
+
+#[test]
+fn a_range_renders_one_document_for_each_item() {
+    let rendered = documents(
+        "{{ range $i, $u := .CloudEvent.data.users }}\n---\nname: {{ $u.name }}\ni: {{ $i }}\n{{ end }}",
+    );
+    assert_eq!(rendered, [json!({"name": "A B", "i": 0}), json!({"name": "C", "i": 1})]);
+}
+
+#[test]
+fn documents_are_divided_by_separator_lines_only() {
+    for (source, count) in [
+        ("", 0),
+        ("# only a comment\n", 0),
+        ("---\n---\n# c\n---\n", 0),
+        ("a: 1\n---\nb: 2", 2),
+        ("a: \"x --- y\"\n", 1),
+        ("a: |\n  ---\n  x\n", 1),
+        ("a: 1\n ---\nb: 2\n", 1),
+        ("a: 1\n--- \nb: 2\n", 2),
+        ("a: 1\n---\nnull\n---\nb: 2\n", 2),
+    ] {
+        assert_eq!(parse_documents(source).unwrap().len(), count, "{source:?}");
+    }
+    assert_eq!(parse_documents("a: 1\n---\nb: 2\n  c: 3\n").unwrap_err().line, Some(4));
+}
+
+#[test]
+fn templates_render_on_many_threads_at_once() {
+    let template = Template::parse("t", "a: \"{{ .name }}\"\n").unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let template = &template;
+            scope.spawn(move || {
+                for turn in 0..200 {
+                    let name = format!("\"{thread}:{turn}");
+                    let rendered = template.render_documents(&json!({"name": name})).unwrap();
+                    assert_eq!(rendered, [json!({"a": name})]);
+                }
+            });
+        }
+    });
+}

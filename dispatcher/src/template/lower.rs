@@ -215,12 +215,15 @@ impl<'a> Lowering<'a> {
 
     /// `.a.b` on an operand; each field knows its own place.
     fn fields(of: Operand, names: &[SmolStr], at: Place) -> Operand {
-        let mut place = at;
-        let mut operand = of;
-        for name in names {
-            operand = Operand::Field { at: place, of: Box::new(operand), name: Arc::from(name.as_str()) };
-            place += name.len() + 1;
+        if names.is_empty() {
+            return of;
         }
-        operand
+        let mut place = at;
+        let names = names.iter().map(|name| {
+            let named = (place, Arc::from(name.as_str()));
+            place += name.len() + 1;
+            named
+        });
+        Operand::Fields { names: names.collect(), of: Box::new(of) }
     }
 }

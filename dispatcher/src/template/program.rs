@@ -77,10 +77,10 @@ pub(super) enum Operand {
         literal: u64,
     },
     Variable(usize),
-    Field {
-        at: Place,
+    /// `.a.b` of a value; each name with its place.
+    Fields {
         of: Box<Operand>,
-        name: Arc<str>,
+        names: Vec<(Place, Arc<str>)>,
     },
     Pipeline(Box<Pipeline>),
     Call {

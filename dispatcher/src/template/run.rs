@@ -208,10 +208,13 @@ impl Machine<'_> {
             Operand::Text(text) => Ok(Value::Text(text.clone())),
             Operand::Overflow { at, literal } => self.fail(*at, format!("{literal} overflows int")),
             Operand::Variable(variable) => Ok(frame.variables.get(*variable).cloned().unwrap_or(Value::Nil)),
-            Operand::Field { at, of, name } => {
-                let value = self.operand(of, piped, dot, frame)?;
-                self.at = *at;
-                field(&value, name)
+            Operand::Fields { of, names } => {
+                let mut value = self.operand(of, piped, dot, frame)?;
+                for (at, name) in names {
+                    self.at = *at;
+                    value = field(&value, name)?;
+                }
+                Ok(value)
             }
             Operand::Pipeline(pipeline) => self.bound(pipeline, dot, frame),
             Operand::Call { at, function, arguments } => {

@@ -15,6 +15,9 @@ const FACT_LIMIT: usize = 2048;
 const OURS: &str = "Dead-Letter-";
 const ORIGINAL: &str = "Dead-Letter-Original-";
 
+/// The block of headers, in base64, of a message whose headers no client can read.
+pub(super) const RAW_HEADERS: &str = "Dead-Letter-Raw-Headers";
+
 /// Headers by which a publisher steers the server: not repeated by a replay, they would refuse it or worse.
 const CONTROL: [&str; 7] =
     ["nats-msg-id", "nats-expected-", "nats-rollup", "nats-ttl", "nats-schedule", "nats-batch-", "nats-incr"];
@@ -187,8 +190,14 @@ pub(super) fn parse(number: u64, stored: Vec<(String, String)>, payload: Bytes) 
     let sequence = fact("Sequence").parse().unwrap_or(0);
     let published_at = time("Published");
     let failed_at = time("Failed").unwrap_or_default();
-    let headers: Vec<_> =
-        stored.into_iter().filter_map(|(name, value)| Some((first_name(&name)?, value))).collect();
+    // What can be shown of unreadable headers; a replay is refused for them.
+    let unreadable =
+        header(&stored, RAW_HEADERS).map(|block| ("unreadable headers".to_owned(), block.to_owned()));
+    let headers: Vec<_> = stored
+        .into_iter()
+        .filter_map(|(name, value)| Some((first_name(&name)?, value)))
+        .chain(unreadable)
+        .collect();
     let replay = replay_count(&headers);
     Ok(DeadLetter {
         number,

@@ -9,6 +9,8 @@ mod connect;
 mod consumer;
 mod dead_letters;
 mod handle;
+mod pull;
+mod quarantine;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +23,9 @@ use chrono::Utc;
 use super::dead_letter::Letter;
 use super::{Backlog, Delivery, Error, Health, Message, Receipt, Result, Settings};
 use api::Api;
-use consumer::{Consumer, Times};
+use consumer::Consumer;
 pub(super) use handle::Handle;
+use pull::Times;
 
 /// A connection to one stream. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -94,8 +97,8 @@ impl JetStream {
         let late = last_fetch.filter(|last| (Utc::now() - *last).to_std().unwrap_or_default() > within);
         let problem = match (late, self.repair().await) {
             (_, Err(error)) => Some(error.to_string()),
-            (Some(last), Ok(_)) => Some(format!("no message and no heartbeat on a subject since {last}")),
-            (None, Ok(_)) => None,
+            (Some(last), Ok(())) => Some(format!("no message and no heartbeat on a subject since {last}")),
+            (None, Ok(())) => None,
         };
         Health { last_fetch, problem }
     }
@@ -121,12 +124,7 @@ impl JetStream {
         let mut consumers = self.inner.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let inner = &self.inner;
-            Arc::new(Consumer::new(
-                inner.api.clone(),
-                inner.stream.name.clone(),
-                subject.to_owned(),
-                inner.times,
-            ))
+            Arc::new(Consumer::new(inner.api.clone(), inner.stream.clone(), subject.to_owned(), inner.times))
         };
         Arc::clone(consumers.entry(subject.to_owned()).or_insert_with(new))
     }

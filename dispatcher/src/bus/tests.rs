@@ -66,5 +66,5 @@ on_both![
 
 /// A test that hangs fails.
 async fn limited(test: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test ends within a minute");
+    tokio::time::timeout(Duration::from_mins(1), test).await.expect("the test ends within a minute");
 }

@@ -141,11 +141,15 @@ impl Task {
         }
         match self.transaction(batch.iter().map(|job| &job.action)).await {
             Ok(answers) => {
-                batch.into_iter().zip(answers).for_each(|(job, answer)| self.reply(job, Ok(answer)))
+                for (job, answer) in batch.into_iter().zip(answers) {
+                    self.reply(job, Ok(answer));
+                }
             }
             Err(error) if batch.len() == 1 => {
                 let error = unavailable(&self.path, &error);
-                batch.into_iter().for_each(|job| self.reply(job, Err(error.clone())));
+                for job in batch {
+                    self.reply(job, Err(error.clone()));
+                }
             }
             Err(_) => {
                 for job in batch {

@@ -1,12 +1,16 @@
 //! Requests to the server: the `JetStream` API in JSON, publishes and answers, each with a time limit.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
 use async_nats::connection::State;
 use async_nats::header::HeaderMap;
 use async_nats::{Client, RequestError, Subscriber};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -55,6 +59,17 @@ pub(super) struct Stored {
     pub(super) duplicate: bool,
 }
 
+/// A message as the stream keeps it.
+#[derive(Debug)]
+pub(super) struct Raw {
+    pub(super) sequence: u64,
+    pub(super) subject: String,
+    /// The whole block, `NATS/1.0` and all.
+    pub(super) headers: Vec<u8>,
+    pub(super) payload: Bytes,
+    pub(super) time: DateTime<Utc>,
+}
+
 impl Refusal {
     /// As an error; `what` says what was asked for.
     pub(super) fn error(&self, what: &str) -> Error {
@@ -85,6 +100,29 @@ impl Api {
             }))),
             None => Ok(Ok(value)),
         }
+    }
+
+    /// A stored message, read past the client's parser; `None` if there is none.
+    pub(super) async fn stored(&self, stream: &str, request: &Value) -> Result<Option<Raw>> {
+        let message = match self.call(&format!("STREAM.MSG.GET.{stream}"), request).await? {
+            Ok(mut answer) => answer["message"].take(),
+            Err(refusal) if [NO_MESSAGE, STREAM_NOT_FOUND].contains(&refusal.err_code) => return Ok(None),
+            Err(refusal) => return Err(refusal.error(&format!("to read a message of stream {stream}"))),
+        };
+        let text = |name: &str| message[name].as_str().unwrap_or_default();
+        let bytes = |name: &str| STANDARD.decode(text(name)).unwrap_or_default();
+        Ok(Some(Raw {
+            sequence: message["seq"].as_u64().unwrap_or(0),
+            subject: text("subject").to_owned(),
+            headers: bytes("hdrs"),
+            payload: Bytes::from(bytes("data")),
+            time: text("time").parse().unwrap_or_default(),
+        }))
+    }
+
+    /// Counts the connections that were made, the first included.
+    pub(super) fn connects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     /// Publishes and waits until the stream has stored it.

@@ -59,7 +59,7 @@ async fn answers(api: &Api, start: Instant, limit: Duration) -> Result<()> {
             Ok(Err(refusal)) if start.elapsed() > limit => return Err(refusal.error("JetStream")),
             Err(error) if start.elapsed() > limit || !error.try_again() => return Err(error),
             Ok(Err(refusal)) => {
-                tracing::warn!(nats.server = %api.address, "waiting: {}", refusal.error("JetStream"))
+                tracing::warn!(nats.server = %api.address, "waiting: {}", refusal.error("JetStream"));
             }
             Err(error) => tracing::warn!(nats.server = %api.address, "waiting: {error}"),
         }

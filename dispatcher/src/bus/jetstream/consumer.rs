@@ -5,19 +5,16 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_nats::StatusCode;
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::api::{
-    ANSWER_TIME, Api, CONSUMER_EXISTS, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, one_within, up_to,
-};
-use super::{Handle, header_list};
-use crate::bus::delivery::{self, replay_count};
+use super::api::{ANSWER_TIME, Api, CONSUMER_EXISTS, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND};
+use super::pull::{Held, Times, pull};
+use super::quarantine;
+use super::stream::Wanted;
 use crate::bus::{Backlog, Delivery, Error, Result};
 
 /// Messages in flight on one subject over all replicas.
@@ -26,19 +23,10 @@ const MAX_ACK_PENDING: u32 = 10_000;
 /// How the names of our consumers begin.
 const PREFIX: &str = "dispatcher-";
 
-/// How long things take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    /// Of a consumer that we create.
-    pub(super) lease: Duration,
-    /// Of a fetch that finds nothing.
-    pub(super) heartbeat: Duration,
-}
-
 #[derive(Debug)]
 pub(super) struct Consumer {
     api: Api,
-    stream: String,
+    stream: Wanted,
     name: String,
     subject: String,
     times: Times,
@@ -50,19 +38,14 @@ pub(super) struct Consumer {
 struct Slot {
     /// The lease that the server's consumer grants; known once it is looked up.
     lease: Option<Duration>,
+    /// The connection, counted from one, on which unreadable messages were looked for.
+    searched: u64,
     pull: Option<JoinHandle<Result<Vec<Held>>>>,
     ready: VecDeque<Held>,
 }
 
-/// A delivery that nobody has asked for yet.
-#[derive(Debug)]
-struct Held {
-    since: Instant,
-    delivery: Delivery,
-}
-
 impl Consumer {
-    pub(super) fn new(api: Api, stream: String, subject: String, times: Times) -> Self {
+    pub(super) fn new(api: Api, stream: Wanted, subject: String, times: Times) -> Self {
         let name = format!("{PREFIX}{}", subject.replace(['.', '*', '>'], "_"));
         Self {
             api,
@@ -84,8 +67,14 @@ impl Consumer {
         if let Some(deliveries) = slot.take(max, lease) {
             return Ok(deliveries);
         }
+        let connection = self.api.connects();
+        if slot.searched != connection {
+            // The connection is new: the last one may have broken over a message.
+            quarantine::search(&self.api, &self.stream, &self.name, &self.subject).await?;
+            slot.searched = connection;
+        }
         let pull = slot.pull.get_or_insert_with(|| {
-            let (api, stream, name) = (self.api.clone(), self.stream.clone(), self.name.clone());
+            let (api, stream, name) = (self.api.clone(), self.stream.name.clone(), self.name.clone());
             tokio::spawn(pull(api, stream, name, max, Times { lease, ..self.times }))
         });
         let pulled = pull.await; // dropped here, the task lives on in the slot
@@ -143,7 +132,11 @@ impl Consumer {
     }
 
     async fn info(&self) -> Result<Option<Value>> {
-        match self.api.call(&format!("CONSUMER.INFO.{}.{}", self.stream, self.name), &Value::Null).await? {
+        match self
+            .api
+            .call(&format!("CONSUMER.INFO.{}.{}", self.stream.name, self.name), &Value::Null)
+            .await?
+        {
             Ok(info) => Ok(Some(info)),
             Err(refusal) if refusal.err_code == CONSUMER_NOT_FOUND => Ok(None),
             Err(refusal) => Err(refusal.error(&format!("information on consumer {}", self.name))),
@@ -162,8 +155,8 @@ impl Consumer {
             "max_ack_pending": MAX_ACK_PENDING,
             "replay_policy": "instant",
         });
-        let call = format!("CONSUMER.DURABLE.CREATE.{}.{}", self.stream, self.name);
-        let request = json!({"stream_name": self.stream, "config": config, "action": "create"});
+        let call = format!("CONSUMER.DURABLE.CREATE.{}.{}", self.stream.name, self.name);
+        let request = json!({"stream_name": self.stream.name, "config": config, "action": "create"});
         match self.api.call(&call, &request).await? {
             Ok(info) => {
                 tracing::info!(nats.consumer = %self.name, "created the consumer of {}", self.subject);
@@ -237,125 +230,5 @@ pub(super) async fn backlog(api: &Api, stream: &str) -> Result<Vec<Backlog>> {
             all.sort_by(|left, right| left.subject.cmp(&right.subject));
             return Ok(all);
         }
-    }
-}
-
-/// What is there now, up to `max`; else the first that comes, and what came with it.
-async fn pull(api: Api, stream: String, consumer: String, max: usize, times: Times) -> Result<Vec<Held>> {
-    let source = Source { api, stream, consumer, lease: times.lease };
-    // Each request ends on the server before the next step, so that none is left there to take messages unseen.
-    let mut held = source.request(&up_to(max), max, ANSWER_TIME).await?;
-    if held.is_empty() {
-        let limit = times.heartbeat + ANSWER_TIME / 2;
-        held = source.request(&one_within(times.heartbeat), 1, limit).await?;
-        if !held.is_empty() && max > 1 {
-            // Those we hold count even when this fails.
-            held.extend(source.request(&up_to(max - 1), max - 1, ANSWER_TIME).await.unwrap_or_default());
-        }
-    }
-    Ok(held)
-}
-
-/// The consumer from which a pull takes.
-struct Source {
-    api: Api,
-    stream: String,
-    consumer: String,
-    lease: Duration,
-}
-
-impl Source {
-    /// Sends one request and gathers up to `batch` messages, until the server says that it is done.
-    async fn request(&self, body: &Value, batch: usize, limit: Duration) -> Result<Vec<Held>> {
-        let api = &self.api;
-        let mut messages = api.pull(&self.stream, &self.consumer, body).await?;
-        let deadline = tokio::time::Instant::now() + limit;
-        let mut held = Vec::new();
-        while held.len() < batch {
-            let ended = match tokio::time::timeout_at(deadline, messages.next()).await {
-                Ok(Some(message)) => match message.status {
-                    None | Some(StatusCode::OK) => {
-                        let delivery = delivery(api, message, self.lease);
-                        held.extend(delivery.map(|delivery| Held { since: Instant::now(), delivery }));
-                        continue;
-                    }
-                    Some(StatusCode::IDLE_HEARTBEAT) => continue,
-                    Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => return Ok(held),
-                    Some(status) => Error::Unavailable(format!(
-                        "NATS refuses a fetch from consumer {}: {status} {}",
-                        self.consumer,
-                        message.description.unwrap_or_default()
-                    )),
-                },
-                Ok(None) | Err(_) if api.connected() => {
-                    Error::Unavailable(format!("NATS at {} does not answer a fetch in time", api.address))
-                }
-                Ok(None) | Err(_) => {
-                    Error::Unavailable(format!("NATS at {} is disconnected; reconnecting", api.address))
-                }
-            };
-            // What came before counts: the next fetch meets the error again if it stays.
-            return if held.is_empty() { Err(ended) } else { Ok(held) };
-        }
-        Ok(held)
-    }
-}
-
-fn delivery(api: &Api, message: async_nats::Message, lease: Duration) -> Option<Delivery> {
-    let reply = message.reply?.to_string();
-    let facts = Facts::parse(&reply)?;
-    let headers = header_list(message.headers.as_ref());
-    Some(Delivery {
-        subject: message.subject.to_string(),
-        replay: replay_count(&headers),
-        headers,
-        payload: message.payload,
-        published_at: facts.published_at,
-        sequence: facts.sequence,
-        attempt: facts.attempt,
-        lease,
-        handle: delivery::Handle::JetStream(Handle { api: api.clone(), reply }),
-    })
-}
-
-/// What the reply subject of a delivery says (ADR-15).
-#[derive(Debug, PartialEq)]
-struct Facts {
-    attempt: u64,
-    sequence: u64,
-    published_at: DateTime<Utc>,
-}
-
-impl Facts {
-    /// `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or with a
-    /// domain and an account hash before the stream, and more after.
-    fn parse(reply: &str) -> Option<Self> {
-        let tokens: Vec<_> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-        let numbers = match tokens.len() {
-            7 => &tokens[2..],
-            9.. => &tokens[4..],
-            _ => return None,
-        };
-        Some(Self {
-            attempt: numbers[0].parse().ok()?,
-            sequence: numbers[1].parse().ok()?,
-            published_at: DateTime::from_timestamp_nanos(numbers[3].parse().ok()?),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Facts;
-
-    #[test]
-    fn both_forms_of_the_reply_subject_are_read() {
-        let short = Facts::parse("$JS.ACK.stream.consumer.3.17.20.1700000000000000001.5").unwrap();
-        let long =
-            Facts::parse("$JS.ACK.hub.hash.stream.consumer.3.17.20.1700000000000000001.5.token").unwrap();
-        assert_eq!((short.attempt, short.sequence), (3, 17));
-        assert_eq!(short.published_at.timestamp_nanos_opt(), Some(1_700_000_000_000_000_001));
-        assert_eq!(short, long);
-        assert_eq!(Facts::parse("_INBOX.x"), None);
     }
 }

@@ -1,12 +1,9 @@
 //! The dead letters in their stream. Reads them through the raw message API: no consumer is left behind, and a header
 //! that a client cannot parse does not matter.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::api::{Api, NO_MESSAGE, STREAM_NOT_FOUND};
+use super::api::Api;
 use super::stream::{Wanted, info};
 use super::{JetStream, header_map};
 use crate::bus::dead_letter::{self, Letter};
@@ -77,26 +74,16 @@ impl JetStream {
 
     /// A message of the dead-letter stream and its number; `None` if there is none.
     async fn raw(&self, request: &Value) -> Result<Option<(u64, Result<DeadLetter>)>> {
-        let call = format!("STREAM.MSG.GET.{}", self.inner.stream.dead_letter_stream());
-        let message = match self.inner.api.call(&call, request).await? {
-            Ok(mut answer) => answer["message"].take(),
-            Err(refusal) if missing(refusal.err_code) => return Ok(None),
-            Err(refusal) => return Err(refusal.error("to read the dead letters")),
-        };
-        let number = message["seq"].as_u64().unwrap_or(0);
-        let bytes =
-            |name: &str| STANDARD.decode(message[name].as_str().unwrap_or_default()).unwrap_or_default();
-        let headers = parse_headers(&String::from_utf8_lossy(&bytes("hdrs")));
-        Ok(Some((number, dead_letter::parse(number, headers, Bytes::from(bytes("data"))))))
+        let raw = self.inner.api.stored(&self.inner.stream.dead_letter_stream(), request).await?;
+        Ok(raw.map(|raw| {
+            let headers = parse_headers(&String::from_utf8_lossy(&raw.headers));
+            (raw.sequence, dead_letter::parse(raw.sequence, headers, raw.payload))
+        }))
     }
 }
 
-fn missing(code: u64) -> bool {
-    code == NO_MESSAGE || code == STREAM_NOT_FOUND
-}
-
 /// The headers of a stored message: `NATS/1.0`, then a line for each.
-fn parse_headers(block: &str) -> Vec<(String, String)> {
+pub(super) fn parse_headers(block: &str) -> Vec<(String, String)> {
     let lines = block.split("\r\n").skip(1);
     lines
         .filter_map(|line| line.split_once(':'))

@@ -37,7 +37,9 @@ fn all_bytes() -> Message {
 
 fn sorted(headers: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
     let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    headers.iter().for_each(|(name, value)| map.entry(name.clone()).or_default().push(value.clone()));
+    for (name, value) in headers {
+        map.entry(name.clone()).or_default().push(value.clone());
+    }
     map
 }
 
@@ -148,7 +150,7 @@ pub(super) async fn letters_are_listed_in_pages_and_by_filter(place: Place) {
         let customer = if number % 2 == 0 { "even".to_owned() } else { String::new() };
         let reason = format!("reason {number}");
         let payload = Bytes::from(format!("{{\"name\":\"Customer-{number}\"}}"));
-        bury(&bus, Message { payload, ..message("") }, &DeadLetterInfo { customer, reason, ..info() }).await;
+        bury(&bus, Message { payload, ..message("") }, &DeadLetterInfo { reason, customer, ..info() }).await;
     }
     let list = async |filter: Filter| {
         let page = bus.dead_letters(&filter).await.unwrap();

@@ -8,7 +8,7 @@ use async_nats::jetstream;
 use super::place::{LEASE, Place, SUBJECT, fetch_one, message, text};
 use super::server::Server;
 use crate::bus::settings::Secret;
-use crate::bus::{Access, Bus, Error, Settings};
+use crate::bus::{Access, Bus, Error, Filter, Settings};
 
 fn subjects() -> BTreeSet<String> {
     BTreeSet::from([SUBJECT.to_owned()])
@@ -233,4 +233,57 @@ async fn what_a_closed_replica_had_pulled_goes_to_another_at_once() {
     let start = Instant::now();
     assert_eq!(text(&fetch_one(&other).await), "one");
     assert!(start.elapsed() < LEASE / 2, "{:?}", start.elapsed());
+}
+
+/// Publishes header bytes that no client library would write.
+async fn publish_raw(server: &Server, headers: &[u8], payload: &[u8]) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let mut info = [0; 4096];
+    let _ = socket.read(&mut info).await.unwrap();
+    let head = [b"NATS/1.0\r\n", headers, b"\r\n\r\n"].concat();
+    let (head_size, total) = (head.len(), head.len() + payload.len());
+    let mut bytes =
+        format!("CONNECT {{\"headers\":true,\"verbose\":false}}\r\nHPUB {SUBJECT} {head_size} {total}\r\n")
+            .into_bytes();
+    bytes.extend_from_slice(&head);
+    bytes.extend_from_slice(payload);
+    bytes.extend_from_slice(b"\r\nPING\r\n");
+    socket.write_all(&bytes).await.unwrap();
+    let mut answer = [0; 64];
+    let count = socket.read(&mut answer).await.unwrap();
+    assert!(answer[..count].starts_with(b"PONG"), "{:?}", String::from_utf8_lossy(&answer[..count]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_headers_cannot_be_read_does_not_hold_up_the_others() {
+    let place = Place::jetstream().await;
+    let bus = place.open().await;
+    let Place::JetStream(server) = &place else { unreachable!() };
+    bus.publish(message("before")).await.unwrap();
+    publish_raw(server, b"my header: x", b"poison 1").await;
+    publish_raw(server, b"a: \xff\xfe", b"poison 2").await;
+    publish_raw(server, b"no colon", b"poison 3").await;
+    bus.publish(message("after")).await.unwrap();
+    let mut taken = BTreeSet::new();
+    let start = Instant::now();
+    while taken.len() < 2 && start.elapsed() < Duration::from_secs(30) {
+        match bus.fetch(SUBJECT, 5).await {
+            Ok(deliveries) => {
+                for delivery in deliveries {
+                    delivery.ack().await.unwrap();
+                    taken.insert(text(&delivery));
+                }
+            }
+            Err(error) => println!("{:?} {error}", start.elapsed()),
+        }
+    }
+    assert_eq!(taken.len(), 2, "{taken:?}");
+    let letters = bus.dead_letters(&Filter::default()).await.unwrap().letters;
+    let payloads: Vec<_> = letters.iter().map(|letter| String::from_utf8_lossy(&letter.payload)).collect();
+    assert_eq!(payloads, ["poison 1", "poison 2", "poison 3"]);
+    assert_eq!(letters[0].info.class, "unreadable_headers");
+    let error = bus.replay(letters[0].number).await.unwrap_err();
+    assert!(!error.try_again(), "{error}");
+    assert_eq!(bus.backlog().await.unwrap()[0].in_flight, 0);
 }

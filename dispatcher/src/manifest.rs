@@ -18,6 +18,9 @@ mod source;
 mod text;
 mod trigger;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 pub use config_map::{ConfigMap, ContentKind, Entry};

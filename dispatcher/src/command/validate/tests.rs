@@ -1,1 +1,219 @@
 //! What `validate` finds, each as a sentence.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::plan::{Cluster, Policy};
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")
+}
+
+/// The shipped folder with one text replaced in one file.
+fn changed(file: &str, from: &str, to: &str) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    for event in
+        fs::read_dir(shipped()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
+        let target = dir.path().join(event.file_name().unwrap());
+        fs::create_dir(&target).unwrap();
+        for path in
+            fs::read_dir(event).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+        {
+            fs::copy(&path, target.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let path = dir.path().join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{file} has no {from}");
+    fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    look(dir.path(), None)
+}
+
+fn look(dir: &Path, backend: Option<BackendKind>) -> Report {
+    check(dir, &Cluster::default(), &Policy::default(), backend)
+}
+
+fn errors(report: &Report) -> Vec<String> {
+    let errors = report.problems.iter().filter(|problem| problem.severity == Severity::Error);
+    errors.map(|problem| format!("{}: {}", problem.field, problem.message)).collect()
+}
+
+fn warned(report: &Report, field: &str) -> bool {
+    report
+        .problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Warning && problem.field == field && problem.line > 1)
+}
+
+const JOB: &str = "customer-saved/configmap.yaml";
+
+#[test]
+fn the_shipped_folder_has_no_problems_on_any_backend() {
+    for backend in
+        [None, Some(BackendKind::Process), Some(BackendKind::Docker), Some(BackendKind::Kubernetes)]
+    {
+        let report = look(&shipped(), backend);
+        assert_eq!(report.problems, []);
+        assert_eq!(report.counts, Counts { sources: 7, triggers: 7, config_maps: 7, samples: 7, jobs: 7 });
+        assert!(text(&report, Paint::none()).ends_with("no problems\n"));
+    }
+}
+
+#[test]
+fn a_bad_expression_is_an_error() {
+    let report = changed("customer-saved/eventsource.yaml", "^customer-saved$", "^customer-(");
+    assert!(errors(&report)[0].contains("not a regular expression"), "{report:?}");
+    assert_eq!(report.problems.iter().filter(|one| one.message.contains("not a regular")).count(), 1);
+}
+
+#[test]
+fn a_template_that_breaks_on_a_missing_optional_field_is_an_error() {
+    let report = changed(
+        JOB,
+        "value: {{ get $data \"name\" | quote }}",
+        "value: {{ .CloudEvent.data.shipping_address | quote }}",
+    );
+    let errors = errors(&report);
+    assert!(errors.iter().any(|error| error.contains("without data.shipping_address")), "{errors:?}");
+    let place = report.problems.iter().find(|problem| problem.message.contains("shipping_address")).unwrap();
+    let text = fs::read_to_string(shipped().join(JOB)).unwrap();
+    let line = text.lines().position(|line| line.contains("get $data \"name\"")).unwrap() + 1;
+    assert_eq!(place.line as usize, line);
+}
+
+#[test]
+fn a_template_that_breaks_on_its_sample_is_an_error_at_its_line() {
+    let report =
+        changed(JOB, "value: {{ get $data \"name\" | quote }}", "value: {{ .CloudEvent.data.nope | quote }}");
+    assert_eq!(errors(&report).len(), 1, "{report:?}");
+    assert!(
+        report.problems[0].line > 20
+            && report.problems[0].message.contains("(with the sample customer-saved)")
+    );
+}
+
+#[test]
+fn an_unknown_field_of_a_job_is_an_error_at_its_line() {
+    let report = changed(JOB, "imagePullPolicy:", "imagePullPolicies:");
+    assert_eq!(
+        errors(&report),
+        [
+            "spec.template.spec.containers[0].imagePullPolicies: unknown field (with the sample customer-saved)"
+        ]
+    );
+    let text = fs::read_to_string(shipped().join(JOB)).unwrap();
+    let line = text.lines().position(|line| line.contains("imagePullPolicy")).unwrap() + 1;
+    assert_eq!(report.problems[0].line as usize, line);
+}
+
+#[test]
+fn what_a_job_lacks_is_a_warning_that_names_the_field() {
+    for (from, to, field) in [
+        ("values: [65, 70, 78]", "values: [65, 78]", "spec.podFailurePolicy"),
+        ("DisruptionTarget", "Other", "spec.podFailurePolicy"),
+        ("backoffLimit: 5", "", "spec.backoffLimit"),
+        ("activeDeadlineSeconds: 900", "", "spec.activeDeadlineSeconds"),
+        ("ttlSecondsAfterFinished: 3600", "", "spec.ttlSecondsAfterFinished"),
+        ("restartPolicy: Never", "restartPolicy: OnFailure", "spec.template.spec.restartPolicy"),
+        (
+            "readOnlyRootFilesystem: true",
+            "readOnlyRootFilesystem: false",
+            "spec.template.spec.containers[0].securityContext.readOnlyRootFilesystem",
+        ),
+        (
+            "runAsNonRoot: true",
+            "runAsNonRoot: false",
+            "spec.template.spec.containers[0].securityContext.runAsNonRoot",
+        ),
+        ("drop: [ALL]", "drop: [KILL]", "spec.template.spec.containers[0].securityContext.capabilities.drop"),
+        ("automountServiceAccountToken: false", "", "spec.template.spec"),
+        (
+            "image: knapscen/save-customer:latest",
+            "image: acme/else:1",
+            "spec.template.spec.containers[0].image",
+        ),
+    ] {
+        let report = changed(JOB, from, to);
+        assert_eq!(errors(&report), Vec::<String>::new(), "{field}");
+        assert!(warned(&report, field), "{field}: {:#?}", report.problems);
+    }
+}
+
+#[test]
+fn quotes_escaped_by_hand_are_linted() {
+    let report =
+        changed(JOB, "{{ get $data \"name\" | quote }}", r#""{{ get $data "name" | replace "\"" "\\\"" }}""#);
+    assert!(report.problems.iter().any(|problem| problem.message.contains("by hand")), "{report:?}");
+}
+
+#[test]
+fn a_cycle_is_an_error_shown_as_a_path() {
+    let report = changed(
+        "user-saved/configmap.yaml",
+        "image: knapscen/save-user:latest",
+        "image: knapscen/save-customer:latest",
+    );
+    assert!(
+        errors(&report).contains(&": the flow runs in a circle: user-saved → user-saved".to_owned()),
+        "{report:?}"
+    );
+    let report = changed(
+        "swag-ordered/configmap.yaml",
+        "knapscen/order-swag:latest",
+        "my.registry/x/save-customer:v2",
+    );
+    let circle = "the flow runs in a circle: swag-ordered → user-saved → welcome-email-sent → marketing-notified → swag-ordered";
+    let circle = errors(&report).iter().any(|error| {
+        let events: Vec<_> = error.split(": ").last().unwrap_or_default().split(" → ").collect();
+        events.len() == circle.split(" → ").count() && events.first() == events.last()
+    });
+    assert!(circle, "{report:?}");
+}
+
+#[test]
+fn the_annotation_tells_where_a_foreign_image_publishes() {
+    let foreign = |subject: &str| {
+        let annotation = format!("projectsveltos.io/instantiate: ok\n    knapscen.disco/emits: {subject}");
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["eventsource.yaml", "eventtrigger.yaml", "sample.cloudevent"] {
+            fs::copy(shipped().join("user-saved").join(file), dir.path().join(file)).unwrap();
+        }
+        fs::rename(dir.path().join("sample.cloudevent"), dir.path().join("other")).unwrap();
+        let text = fs::read_to_string(shipped().join("user-saved/configmap.yaml")).unwrap();
+        let text = text
+            .replace("knapscen/save-user:latest", "acme/x:1")
+            .replace("projectsveltos.io/instantiate: ok", &annotation);
+        fs::write(dir.path().join("configmap.yaml"), text).unwrap();
+        errors(&look(dir.path(), None))
+    };
+    assert_eq!(foreign("user-saved"), [": the flow runs in a circle: user-saved → user-saved"]);
+    assert_eq!(foreign("elsewhere"), Vec::<String>::new());
+}
+
+#[test]
+fn what_the_chosen_backend_cannot_honour_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["eventsource.yaml", "eventtrigger.yaml"] {
+        fs::copy(shipped().join("user-saved").join(file), dir.path().join(file)).unwrap();
+    }
+    fs::create_dir(dir.path().join("user-saved")).unwrap();
+    fs::copy(shipped().join("user-saved/sample.cloudevent"), dir.path().join("user-saved/sample.cloudevent"))
+        .unwrap();
+    let text = fs::read_to_string(shipped().join("user-saved/configmap.yaml")).unwrap();
+    let text = text.replace("      backoffLimit: 5", "      parallelism: 3\n      backoffLimit: 5");
+    fs::write(dir.path().join("configmap.yaml"), text).unwrap();
+    let of = |backend| errors(&look(dir.path(), backend));
+    assert_eq!(of(Some(BackendKind::Process)), ["spec.parallelism: the process backend cannot honour this"]);
+    assert_eq!(of(Some(BackendKind::Kubernetes)), Vec::<String>::new());
+    assert!(warned(&look(dir.path(), None), "spec.parallelism"));
+}
+
+#[test]
+fn the_machine_form_holds_every_problem() {
+    let report = changed(JOB, "imagePullPolicy:", "imagePullPolicies:");
+    let value: serde_json::Value = serde_json::from_str(&machine(&report)).unwrap();
+    assert_eq!((&value["valid"], &value["errors"]), (&json!(false), &json!(1)));
+    assert_eq!(value["problems"][0]["severity"], "error");
+}

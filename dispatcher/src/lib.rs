@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod bus;
 pub mod command;
+mod digest;
 pub mod engine;
 pub mod manifest;
 pub mod plan;

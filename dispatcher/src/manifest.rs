@@ -81,7 +81,7 @@ pub fn load(dir: &Path) -> Result<Manifests, Vec<Problem>> {
         reference::check(&set, &mut problems);
     }
     if files.is_empty() {
-        problems.push(Problem::warning(Place::of_folder(dir), "", "no manifests here"));
+        problems.push(Problem::warning(&Place::of_folder(dir), "", "no manifests here"));
     }
     if refuses(&problems) {
         return Err(problems);
@@ -110,15 +110,13 @@ impl Manifests {
             }
             (Some("v1"), Some("ConfigMap")) => self.config_maps.extend(ConfigMap::read(document, problems)),
             (Some("v1"), Some("Secret")) => {
-                self.config_maps.extend(ConfigMap::read_secret(document, problems))
+                self.config_maps.extend(ConfigMap::read_secret(document, problems));
             }
             (None, _) => problems.push(document.error("", "apiVersion is not set")),
             (_, None) => problems.push(document.error("", "kind is not set")),
             (Some(version), Some(kind @ ("EventSource" | "EventTrigger"))) => {
-                problems.push(document.error(
-                    "apiVersion",
-                    format!("{version} of {kind} is not known, only {}", object::SVELTOS),
-                ))
+                let message = format!("{version} of {kind} is not known, only {}", object::SVELTOS);
+                problems.push(document.error("apiVersion", message));
             }
             (Some(version), Some(kind)) => {
                 problems.push(

@@ -64,14 +64,15 @@ fn text(report: &Report, paint: Paint) -> String {
         out.push('\n');
     }
     let Counts { sources, triggers, config_maps, samples, jobs } = report.counts;
-    out.push_str(&format!(
-        "{}, {}, {}, {}, {} rendered\n",
+    let counts = [
         count(sources, "EventSource"),
         count(triggers, "EventTrigger"),
         count(config_maps, "ConfigMap"),
         count(samples, "sample"),
         count(jobs, "Job"),
-    ));
+    ];
+    out.push_str(&counts.join(", "));
+    out.push_str(" rendered\n");
     let (errors, warnings) = (report.errors(), report.problems.len() - report.errors());
     let verdict = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
     out.push_str(&match (errors, warnings) {

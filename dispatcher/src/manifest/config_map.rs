@@ -197,7 +197,7 @@ impl Entry {
             Ok(template) => Some(Self { key, text, template: Some(Arc::new(template)), place }),
             Err(error) => {
                 problems.push(Problem::error(
-                    place.line(error.line.unwrap_or(1)),
+                    &place.line(error.line.unwrap_or(1)),
                     field,
                     format!("bad template: {}", error.message),
                 ));

@@ -39,7 +39,7 @@ pub(super) fn parse(file: &File, problems: &mut Vec<Problem>) -> Vec<Document> {
             Err(error) => {
                 let line = error.location().map_or(0, |location| u32::try_from(location.line()).unwrap_or(0));
                 problems.push(Problem::error(
-                    place.at(line),
+                    &place.at(line),
                     "",
                     format!("is not YAML: {}", first_line(&error)),
                 ));
@@ -51,7 +51,7 @@ pub(super) fn parse(file: &File, problems: &mut Vec<Problem>) -> Vec<Document> {
     for node in nodes {
         let line = line_of(&node);
         let mut lines = HashMap::new();
-        let value = node.value.into_value(String::new(), &mut lines);
+        let value = node.value.into_value("", &mut lines);
         if value.is_null() {
             continue;
         }
@@ -81,11 +81,11 @@ impl Document {
     }
 
     pub(super) fn error(&self, field: &str, message: impl Into<String>) -> Problem {
-        Problem::error(self.place_of(field), field, message)
+        Problem::error(&self.place_of(field), field, message)
     }
 
     pub(super) fn warning(&self, field: &str, message: impl Into<String>) -> Problem {
-        Problem::warning(self.place_of(field), field, message)
+        Problem::warning(&self.place_of(field), field, message)
     }
 
     /// Where a field stands; for one that is not there, where its nearest parent stands.
@@ -155,7 +155,7 @@ enum Node {
 }
 
 impl Node {
-    fn into_value(self, path: String, lines: &mut HashMap<String, Lines>) -> Value {
+    fn into_value(self, path: &str, lines: &mut HashMap<String, Lines>) -> Value {
         match self {
             Self::Scalar(value) => value,
             Self::Sequence(items) => Value::Array(
@@ -166,7 +166,7 @@ impl Node {
                         let path = format!("{path}[{index}]");
                         let line = line_of(&item);
                         lines.insert(path.clone(), Lines { key: line, value: line });
-                        item.value.into_value(path, lines)
+                        item.value.into_value(&path, lines)
                     })
                     .collect(),
             ),
@@ -176,7 +176,7 @@ impl Node {
                     let path =
                         if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
                     lines.insert(path.clone(), Lines { key: line_of(&key), value: line_of(&value) });
-                    map.insert(key.value, value.value.into_value(path, lines));
+                    map.insert(key.value, value.value.into_value(&path, lines));
                 }
                 Value::Object(map)
             }

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::{Place, Problem};
+use crate::digest::digest;
 
 /// Far above any manifest, far below what would hurt.
 const MAX_BYTES: u64 = 8 << 20;
@@ -31,19 +30,12 @@ pub(super) fn read(dir: &Path) -> Result<Vec<File>, Problem> {
 
 /// A hash over names and bytes. The sample events are not in it: they change nothing that runs.
 pub(super) fn version(files: &[File]) -> String {
-    let mut hash = Sha256::new();
-    for file in files {
-        for part in [file.relative.as_os_str().as_encoded_bytes(), file.text.as_bytes()] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-    }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    digest(files.iter().flat_map(|file| [file.relative.as_os_str().as_encoded_bytes(), file.text.as_bytes()]))
 }
 
 fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), Problem> {
     let fail = |error: std::io::Error| {
-        Problem::error(Place::of_folder(dir), "", format!("the folder cannot be read: {error}"))
+        Problem::error(&Place::of_folder(dir), "", format!("the folder cannot be read: {error}"))
     };
     let mut entries = fs::read_dir(dir).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
     entries.sort_by_key(fs::DirEntry::file_name);
@@ -64,7 +56,7 @@ fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), Problem> {
 }
 
 fn read_one(dir: &Path, path: &Path) -> Result<File, Problem> {
-    let fail = |message: String| Problem::error(Place::of_folder(path), "", message);
+    let fail = |message: String| Problem::error(&Place::of_folder(path), "", message);
     let size = fs::metadata(path).map_err(|error| fail(format!("cannot be read: {error}")))?.len();
     if size > MAX_BYTES {
         return Err(fail(format!("{size} bytes are more than a manifest may have ({MAX_BYTES})")));

@@ -81,16 +81,16 @@ pub struct Problem {
 
 impl Problem {
     /// A problem that refuses the set.
-    pub fn error(place: Place, field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn error(place: &Place, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(place, Severity::Error, field.into(), message.into())
     }
 
     /// A problem that somebody should look at.
-    pub fn warning(place: Place, field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn warning(place: &Place, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(place, Severity::Warning, field.into(), message.into())
     }
 
-    fn new(place: Place, severity: Severity, field: String, message: String) -> Self {
+    fn new(place: &Place, severity: Severity, field: String, message: String) -> Self {
         Self { file: place.file.to_path_buf(), line: place.line, severity, field, message }
     }
 }

@@ -28,13 +28,13 @@ pub(super) fn check(set: &Manifests, problems: &mut Vec<Problem>) {
         {
             let message =
                 format!("EventTrigger {} refers to EventSource {name:?}, which is not here", trigger.name);
-            problems.push(Problem::error(trigger.source_place.clone(), "spec.eventSourceName", message));
+            problems.push(Problem::error(&trigger.source_place, "spec.eventSourceName", message));
         }
         for (index, reference) in trigger.policy_refs.iter().enumerate() {
             if let Some(message) = dangling(set, reference) {
                 let message = format!("EventTrigger {} refers to {message}", trigger.name);
                 let field = format!("spec.policyRefs[{index}]");
-                problems.push(Problem::error(reference.place.clone(), field, message));
+                problems.push(Problem::error(&reference.place, field, message));
             }
         }
     }
@@ -45,7 +45,7 @@ fn duplicates<'a>(what: &str, all: impl Iterator<Item = (String, &'a Place)>, pr
     for (name, place) in all {
         if let Some(earlier) = first.get(&name) {
             let message = format!("{what} {name:?} is already at {earlier}");
-            problems.push(Problem::error(place.clone(), "metadata.name", message));
+            problems.push(Problem::error(place, "metadata.name", message));
         } else {
             first.insert(name, place);
         }

@@ -36,7 +36,7 @@ fn read_one(folder: &Path, problems: &mut Vec<Problem>) -> Option<Sample> {
         Ok(payload) => payload,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
-            problems.push(Problem::warning(place, "", format!("cannot be read: {error}")));
+            problems.push(Problem::warning(&place, "", format!("cannot be read: {error}")));
             return None;
         }
     };

@@ -30,7 +30,7 @@ impl TemplatedText {
             Ok(template) => Some(Self { text, template: Some(Arc::new(template)) }),
             Err(error) => {
                 let place = document.text_of(field).line(error.line.unwrap_or(1));
-                problems.push(Problem::error(place, field, format!("bad template: {}", error.message)));
+                problems.push(Problem::error(&place, field, format!("bad template: {}", error.message)));
                 None
             }
         }

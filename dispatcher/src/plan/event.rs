@@ -1,5 +1,7 @@
 //! A message as a CloudEvent, and the event as templates see it.
 
+use std::fmt::Write;
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::{DateTime, SecondsFormat, Utc};
 use cloudevents::event::ExtensionValue;
@@ -128,12 +130,13 @@ fn timestamp(time: &DateTime<Utc>) -> String {
 
 /// Go prints a URI reference with everything percent-encoded that may not stand in one.
 fn reference(source: &str) -> String {
-    source.bytes().fold(String::with_capacity(source.len()), |mut out, byte| {
+    let mut out = String::with_capacity(source.len());
+    for byte in source.bytes() {
         if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}"); // a String takes everything
         }
-        out
-    })
+    }
+    out
 }

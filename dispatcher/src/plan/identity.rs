@@ -1,10 +1,9 @@
 //! Who a Job is: the thing it is about, and the event that started it.
 
-use sha2::{Digest, Sha256};
-
 use crate::manifest::EventTrigger;
 
 use super::IncomingEvent;
+use crate::digest::digest;
 
 /// The identity of what a trigger makes of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,21 +33,11 @@ impl Identity {
 
     /// The thing: equal for all events of one trigger, source and subject. 32 hex digits, fit for a label.
     pub fn hash(&self) -> String {
-        hash(&[&self.trigger, &self.source, &self.subject])
+        digest([self.trigger.as_bytes(), self.source.as_bytes(), self.subject.as_bytes()])
     }
 
     /// The event: equal for all deliveries of one source and id, and another one for a replay. 32 hex digits.
     pub fn event_hash(&self) -> String {
-        hash(&[&self.source, &self.event_id, &self.replay.to_string()])
+        digest([self.source.as_bytes(), self.event_id.as_bytes(), self.replay.to_string().as_bytes()])
     }
-}
-
-/// A hash over several texts, none of which can pass for a part of its neighbour.
-pub(super) fn hash(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -44,7 +44,7 @@ fn plan_value(
     identity: &Identity,
     policy: &Policy,
 ) -> Result<PlannedJob, PlanError> {
-    policy.check_kind(&value)?;
+    Policy::check_kind(&value)?;
     let requested = name::read(&value)?;
     let name = name::fit(&requested.name);
     stamp::names(&mut value, &requested.namespace, &name);

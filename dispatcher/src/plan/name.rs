@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::identity::hash;
 use super::{PlanError, Stage};
+use crate::digest::digest;
 
 /// The longest name of a Job whose Pods can carry it as a label.
 const MAX: usize = 63;
@@ -72,7 +72,7 @@ fn sanitised(text: &str, original: &str, keep: impl Fn(char) -> bool) -> String 
         }
     }
     let clean = clean.trim_matches(['-', '_', '.']);
-    let hash = &hash(&[original])[..HASH];
+    let hash = &digest([original.as_bytes()])[..HASH];
     if clean.is_empty() { format!("x-{hash}") } else { format!("{clean}-{hash}") }
 }
 

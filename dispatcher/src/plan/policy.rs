@@ -37,8 +37,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Only `batch/v1` Jobs.
-    pub(super) fn check_kind(&self, value: &Value) -> Result<(), PlanError> {
+    /// Only `batch/v1` Jobs, whatever else is allowed.
+    pub(super) fn check_kind(value: &Value) -> Result<(), PlanError> {
         let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
         match (text("apiVersion"), text("kind")) {
             ("batch/v1", "Job") => Ok(()),

@@ -50,6 +50,7 @@ fn job(name: &str, env: &str) -> String {
     )
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better at the calls")]
 fn event(fields: Value) -> IncomingEvent {
     let mut event = json!({"specversion": "1.0", "id": "i", "source": "knapscen.disco", "type": "t", "subject": "s-1",
         "datacontenttype": "application/json", "data": {"name": "Acme"}});

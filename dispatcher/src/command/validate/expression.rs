@@ -11,7 +11,7 @@ pub(super) fn check(set: &Manifests, cluster: &Cluster, problems: &mut Vec<Probl
     }
     for trigger in &set.triggers {
         let mut report = |message: String| {
-            problems.push(Problem::error(trigger.source_place.clone(), "spec.eventSourceName", message));
+            problems.push(Problem::error(&trigger.source_place, "spec.eventSourceName", message));
         };
         match cluster.source_name(trigger) {
             Err(error) => report(format!("cannot be rendered over .Cluster alone: {}", error.message)),
@@ -25,7 +25,7 @@ pub(super) fn check(set: &Manifests, cluster: &Cluster, problems: &mut Vec<Probl
         }
         if let Some(reason) = trigger.selector.mismatch(&cluster.labels) {
             let message = format!("this trigger never fires here: {reason}");
-            problems.push(Problem::warning(trigger.place.clone(), "spec.sourceClusterSelector", message));
+            problems.push(Problem::warning(&trigger.place, "spec.sourceClusterSelector", message));
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn check(set: &Manifests, cluster: &Cluster, rendered: &[Rendered], p
             // The last event is the one that starts it all again.
             let first = events.last().cloned().unwrap_or_default();
             let message = format!("the flow runs in a circle: {first} → {}", events.join(" → "));
-            problems.push(Problem::error(trigger.place.clone(), "", message));
+            problems.push(Problem::error(&trigger.place, "", message));
         }
     }
 }

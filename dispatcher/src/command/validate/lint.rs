@@ -23,7 +23,7 @@ pub(super) fn templates(set: &Manifests, problems: &mut Vec<Problem>) {
             for (index, _) in entry.text.lines().enumerate().filter(|(_, line)| HAND_ESCAPED.is_match(line)) {
                 let place = entry.place.line(u32::try_from(index).unwrap_or(0) + 1);
                 let message = "escapes quotes by hand: rendering is safe without it, and the value arrives with the escapes; use quote or toJson";
-                problems.push(Problem::warning(place, format!("data.{}", entry.key), message));
+                problems.push(Problem::warning(&place, format!("data.{}", entry.key), message));
             }
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn job(
     problems: &mut Vec<Problem>,
 ) {
     let mut warn = |field: &str, message: &str| {
-        problems.push(Problem::warning(locate::field(set, &job.template, field), field, message));
+        problems.push(Problem::warning(&locate::field(set, &job.template, field), field, message));
     };
     ends(job, &mut warn);
     if let Some(pod) = job.job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) {
@@ -68,9 +68,9 @@ pub(super) fn job(
         let place = locate::field(set, &job.template, &field);
         problems.push(match backend {
             Some(backend) => {
-                Problem::error(place, field, format!("the {backend} backend cannot honour this"))
+                Problem::error(&place, field, format!("the {backend} backend cannot honour this"))
             }
-            None => Problem::warning(place, field, "the process and docker backends cannot honour this"),
+            None => Problem::warning(&place, field, "the process and docker backends cannot honour this"),
         });
     }
 }

@@ -25,13 +25,13 @@ pub(super) fn check(
         let event = match IncomingEvent::parse(&sample.subject, &[], &sample.payload) {
             Ok(event) => event,
             Err(error) => {
-                problems.push(Problem::error(sample.place.clone(), "", error.message));
+                problems.push(Problem::error(&sample.place, "", error.message));
                 continue;
             }
         };
         if !set.sources.iter().any(|source| source.matches(&event)) {
             let message = format!("no EventSource matches this sample on NATS subject {}", sample.subject);
-            problems.push(Problem::error(sample.place.clone(), "", message));
+            problems.push(Problem::error(&sample.place, "", message));
             continue;
         }
         let mut whole = true;
@@ -52,7 +52,7 @@ pub(super) fn check(
     }
     for trigger in set.triggers.iter().filter(|trigger| !reached.contains(&trigger.name)) {
         let message = "no sample event reaches this trigger, so its templates were not rendered";
-        problems.push(Problem::warning(trigger.place.clone(), "", message));
+        problems.push(Problem::warning(&trigger.place, "", message));
     }
     rendered
 }
@@ -82,8 +82,8 @@ fn problem(set: &Manifests, sample: &Sample, error: &PlanError, variant: &str, m
     let of = if variant.is_empty() { String::new() } else { format!(" {variant}") };
     let message = format!("{} (with the sample {}{of})", error.message, sample.subject);
     if must_work {
-        Problem::error(place, error.field.clone(), message)
+        Problem::error(&place, error.field.clone(), message)
     } else {
-        Problem::warning(place, error.field.clone(), message)
+        Problem::warning(&place, error.field.clone(), message)
     }
 }

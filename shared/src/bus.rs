@@ -30,8 +30,8 @@ pub enum Destination {
 
 /// A destination that is ready.
 pub enum Publisher {
-    /// Connected to NATS.
-    JetStream(Context, nats::Settings),
+    /// Connected to NATS, with the stream that must take what is published.
+    JetStream(Box<Context>, String),
     /// An HTTP address.
     Sink(Client, Endpoint),
 }
@@ -60,7 +60,7 @@ impl Destination {
             Self::Sink(client, endpoint) => Ok(Publisher::Sink(client, endpoint)),
             Self::JetStream(settings) => {
                 let client = settings.connect_once(name).await?;
-                Ok(Publisher::JetStream(jetstream::new(client), settings))
+                Ok(Publisher::JetStream(Box::new(jetstream::new(client)), settings.nats_stream))
             }
         }
     }
@@ -76,7 +76,7 @@ impl Publisher {
                 }
                 Ok(())
             }
-            Self::JetStream(context, settings) => {
+            Self::JetStream(context, stream) => {
                 let mut pending = Vec::with_capacity(events.len());
                 for event in events {
                     let mut headers = HeaderMap::new();
@@ -84,13 +84,13 @@ impl Publisher {
                     let message = jetstream::message::PublishMessage::build()
                         .headers(headers)
                         .message_id(&event.id)
-                        .expected_stream(&settings.nats_stream)
+                        .expected_stream(stream)
                         .payload(event.payload.clone().into());
                     let sent = context.send_publish(event.nats_subject.clone(), message).await;
-                    pending.push((event, sent.map_err(|error| not_published(event, settings, error))?));
+                    pending.push((event, sent.map_err(|error| not_published(event, stream, error))?));
                 }
                 for (event, acknowledgement) in pending {
-                    acknowledgement.await.map_err(|error| not_published(event, settings, error))?;
+                    acknowledgement.await.map_err(|error| not_published(event, stream, error))?;
                 }
                 Ok(())
             }
@@ -98,12 +98,8 @@ impl Publisher {
     }
 }
 
-fn not_published(
-    event: &Outgoing,
-    settings: &nats::Settings,
-    error: jetstream::context::PublishError,
-) -> Error {
-    let (subject, stream) = (&event.nats_subject, &settings.nats_stream);
+fn not_published(event: &Outgoing, stream: &str, error: jetstream::context::PublishError) -> Error {
+    let subject = &event.nats_subject;
     let cause =
         std::error::Error::source(&error).and_then(|source| source.downcast_ref::<jetstream::Error>());
     match error.kind() {

@@ -126,8 +126,10 @@ fn refusal(to: &Endpoint, status: StatusCode, retry_after: Option<&str>, body: &
     let after = retry_after.map(|seconds| format!(", retry after {seconds}")).unwrap_or_default();
     let message = format!("{} ({}) answered {status}{after}", to.variable, to.host());
     let error = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::configuration(message),
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Error::configuration(message),
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED => Error::configuration(message),
         StatusCode::REQUEST_TIMEOUT
         | StatusCode::CONFLICT
         | StatusCode::TOO_EARLY

@@ -131,13 +131,18 @@ impl Mailer {
             .singlepart(SinglePart::html(mail.html.clone()));
         Message::builder()
             .from(self.from.clone())
-            .to(Mailbox::new(name.clone(), address))
-            .subject(&mail.subject)
+            .to(Mailbox::new(name.as_deref().map(printable), address))
+            .subject(printable(&mail.subject))
             .message_id(Some(format!("<{}>", mail.message_id)))
             .header(AutoSubmitted)
             .multipart(body)
             .map_err(|error| Error::bug("cannot build the mail").because(error))
     }
+}
+
+/// A header holds no control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// RFC 3834: no vacation notice, please.

@@ -198,7 +198,7 @@ async fn unless<T>(
 /// A connection to the bus that is being made beside the work on the database.
 enum Joining {
     Underway(JoinHandle<Result<Publisher>>),
-    Ready(Publisher),
+    Ready(Box<Publisher>),
 }
 
 impl Joining {
@@ -206,7 +206,7 @@ impl Joining {
         if let Self::Underway(task) = self {
             let publisher =
                 task.await.map_err(|error| Error::bug("connecting to the bus panicked").because(error))??;
-            *self = Self::Ready(publisher);
+            *self = Self::Ready(Box::new(publisher));
         }
         match self {
             Self::Ready(publisher) => Ok(publisher),
@@ -229,9 +229,11 @@ fn usage<S: Step>(argument: &str) -> ExitCode {
     let mut text =
         format!("{}: {}\n\nTakes no arguments: a Job's variables say what to do.\n", S::NAME, S::ABOUT);
     let mut table = |title: &str, rows: &[(&str, &str)]| {
-        text.push_str(&format!("\n{title}:\n"));
+        text.push('\n');
+        text.push_str(title);
+        text.push_str(":\n");
         for (name, what) in rows {
-            text.push_str(&format!("  {name:<24} {what}\n"));
+            text.extend(["  ", name, &" ".repeat(NAME_WIDTH.saturating_sub(name.len())), "  ", what, "\n"]);
         }
     };
     table("The Job's variables", S::VARIABLES);
@@ -254,6 +256,8 @@ fn usage<S: Step>(argument: &str) -> ExitCode {
         }
     }
 }
+
+const NAME_WIDTH: usize = 26;
 
 const EVENT_VARIABLES: &[(&str, &str)] = &[
     ("EVENT_ID", "its id; derived from the input where it is missing"),

@@ -184,7 +184,7 @@ impl From<NaiveDate> for Value<'_> {
     }
 }
 
-impl<'a, T: Into<Self>> From<Option<T>> for Value<'a> {
+impl<T: Into<Self>> From<Option<T>> for Value<'_> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
@@ -272,14 +272,13 @@ pub(super) fn explain(doing: &str, error: sqlx::Error) -> Error {
         Some(1146 | 1054) => Error::unavailable(format!("{doing} (run `dispatcher migrate`)")).because(text),
         // Data too long, wrong value, syntax: we should have known better.
         Some(1406 | 1366 | 1292 | 1064 | 1048) => Error::bug(doing).because(text),
-        // Deadlock, lock wait, too many connections, shutdown, read only, disk full, and what we have not met.
-        Some(_) => Error::unavailable(doing).because(text),
         None if text.contains("no such table") || text.contains("no such column") => {
             Error::unavailable(format!("{doing} (run `dispatcher migrate`)")).because(text)
         }
         None if text.contains("unable to open database file") => {
             Error::unavailable(format!("{doing} (run `dispatcher migrate` to make it)")).because(text)
         }
-        None => Error::unavailable(doing).because(text),
+        // Deadlock, lock wait, too many connections, shutdown, read only, disk full, and what we have not met.
+        _ => Error::unavailable(doing).because(text),
     }
 }

@@ -17,15 +17,15 @@ use crate::error::{Error, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tls {
     None,
     Opportunistic,
     Starttls,
-    Tls,
+    Implicit,
 }
 
+#[expect(clippy::struct_field_names, reason = "they are the names of the variables")]
 #[derive(Deserialize)]
 struct Variables {
     smtp_server: String,
@@ -54,10 +54,9 @@ impl Settings {
             })?;
         let tls = match (variables.smtp_tls.as_deref(), variables.smtp_port) {
             (Some("none"), _) => Tls::None,
-            (Some("opportunistic"), _) => Tls::Opportunistic,
             (Some("starttls"), _) | (None, Some(587)) => Tls::Starttls,
-            (Some("tls"), _) | (None, Some(465)) => Tls::Tls,
-            (None, _) => Tls::Opportunistic,
+            (Some("tls"), _) | (None, Some(465)) => Tls::Implicit,
+            (Some("opportunistic") | None, _) => Tls::Opportunistic,
             (Some(_), _) => {
                 return Err(Error::configuration(
                     "SMTP_TLS is not one of none, opportunistic, starttls, tls",
@@ -65,7 +64,7 @@ impl Settings {
             }
         };
         let port = variables.smtp_port.unwrap_or(match tls {
-            Tls::Tls => 465,
+            Tls::Implicit => 465,
             Tls::Starttls => 587,
             Tls::None | Tls::Opportunistic => 25,
         });
@@ -105,7 +104,7 @@ impl Settings {
     async fn connect(&self) -> Result<AsyncSmtpConnection> {
         let hello = ClientId::default();
         let away = |error: SmtpError| self.refused("the connection", &error);
-        if self.tls == Tls::Tls {
+        if self.tls == Tls::Implicit {
             return AsyncSmtpConnection::connect_tokio1(
                 (self.server.as_str(), self.port),
                 Some(CONNECT_TIMEOUT),

@@ -1,6 +1,113 @@
-//! The commands of the dispatcher, one file each.
+//! The command line: one file per command, one way from arguments to exit code.
 
+mod bus_access;
+mod dead_letters;
+mod demo;
 pub mod explain;
+mod healthcheck;
+mod migrate;
 pub mod output;
 pub mod planning;
+mod print;
+mod publish;
+mod run;
+mod service;
+mod status;
 pub mod validate;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use shared::error::{Error, Result};
+
+use crate::logging;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 65 bad input, 70 a bug, 75 try again later, 78 configuration.
+
+Start here:
+  dispatcher demo                        the whole flow on this machine, nothing to install
+  dispatcher validate events             check a folder of manifests
+  dispatcher run --events events         the service";
+
+/// Maps NATS CloudEvents to Kubernetes Jobs, as Project Sveltos manifests say.
+#[derive(Parser)]
+#[command(version, about, after_help = AFTER_HELP, max_term_width = 110)]
+struct Arguments {
+    /// What is logged: a level, or filters such as dispatcher=debug
+    #[arg(long, global = true, env = "DISPATCHER_LOG", default_value = "info")]
+    log: String,
+    /// How log lines look
+    #[arg(long, global = true, env = "DISPATCHER_LOG_FORMAT", value_enum, default_value = "auto")]
+    log_format: logging::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The service: take events, run Jobs, until told to stop
+    Run(Box<run::Arguments>),
+    /// The whole flow on this machine with nothing installed
+    Demo(demo::Arguments),
+    /// Publish events from files or generated ones, each acknowledged
+    Publish(Box<publish::Arguments>),
+    /// Where each customer is, what is stuck and why
+    Status(Box<status::Arguments>),
+    /// List, show, replay and drop what could not be handled
+    DeadLetters(Box<dead_letters::Arguments>),
+    /// Bring the database schema up to date
+    Migrate(migrate::Arguments),
+    /// Check a folder of manifests
+    Validate(Box<validate::Validate>),
+    /// Show what an event would do: which rules match, the action, the rendered Jobs
+    Explain(Box<explain::Explain>),
+    /// Ask a running dispatcher whether it is alive; for container health checks
+    Healthcheck(healthcheck::Arguments),
+}
+
+/// The whole of `main`.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            drop(error.print());
+            return if error.use_stderr() {
+                ExitCode::from(&Error::configuration("usage"))
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    // The demo shows its own progress.
+    let quiet = matches!(arguments.command, Command::Demo(_)) && arguments.log == "info";
+    logging::start(arguments.log_format, if quiet { "warn" } else { &arguments.log });
+    shared::tls::install_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(execute(arguments.command)),
+        Err(error) => Err(Error::unavailable("cannot start the runtime").because(error)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            drop(writeln!(std::io::stderr(), "error: {error}"));
+            ExitCode::from(&error)
+        }
+    }
+}
+
+async fn execute(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(arguments) => run::execute(*arguments).await,
+        Command::Demo(arguments) => demo::execute(arguments).await,
+        Command::Publish(arguments) => publish::execute(*arguments).await,
+        Command::Status(arguments) => status::execute(*arguments).await,
+        Command::DeadLetters(arguments) => dead_letters::execute(*arguments).await,
+        Command::Migrate(arguments) => migrate::execute(arguments).await,
+        Command::Validate(arguments) => Ok(arguments.run()),
+        Command::Explain(arguments) => Ok(arguments.run()),
+        Command::Healthcheck(arguments) => healthcheck::execute(arguments).await,
+    }
+}

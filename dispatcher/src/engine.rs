@@ -1,1 +1,99 @@
-//! Part of the dispatcher.
+//! The loop: delivery → event → plan → admission → run → answer. The same for every bus and every backend.
+//!
+//! What is decided stands in [`admission`] and [`verdict`], pure; the rest here only acts. One lane per subject fetches
+//! what may run and nothing more, so that the backlog waits in the bus and not in memory.
+
+pub mod admission;
+mod delivery;
+mod lane;
+mod memory;
+pub mod rules;
+pub mod stop;
+pub mod verdict;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use self::admission::Admission;
+use self::memory::Memory;
+use self::rules::Rules;
+use self::stop::Stop;
+use crate::backend::Backend;
+use crate::bus::Bus;
+use crate::metrics::Metrics;
+use crate::plan::{Cluster, Policy};
+
+/// How often new subjects are looked for.
+const SUBJECTS_EVERY: Duration = Duration::from_secs(2);
+
+/// What the engine is given.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Jobs that run at once, at most.
+    pub max_running: usize,
+    /// Deliveries of one event, at most.
+    pub max_attempts: u64,
+    /// The cluster that selectors are matched against.
+    pub cluster: Cluster,
+    /// What a rendered Job may be.
+    pub policy: Policy,
+}
+
+/// Takes events and runs their Jobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    bus: Bus,
+    backend: Backend,
+    rules: Rules,
+    metrics: Metrics,
+    admission: Admission,
+    memory: Memory,
+    settings: Settings,
+}
+
+impl Engine {
+    /// An engine that has not begun.
+    pub fn new(bus: Bus, backend: Backend, rules: Rules, metrics: Metrics, settings: Settings) -> Self {
+        let admission = Admission::new(settings.max_running);
+        Self(Arc::new(Inner { bus, backend, rules, metrics, admission, memory: Memory::default(), settings }))
+    }
+
+    /// Runs until told to stop, and returns once everything taken is answered.
+    pub async fn run(&self, stop: &Stop) {
+        let mut lanes = JoinSet::new();
+        let mut known = BTreeMap::new();
+        loop {
+            for subject in self.subjects().await {
+                known.entry(subject).or_insert_with_key(|subject| {
+                    let (inner, subject, stop) = (Arc::clone(&self.0), subject.clone(), stop.clone());
+                    lanes.spawn(async move { lane::run(&inner, &subject, &stop).await });
+                });
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SUBJECTS_EVERY) => {}
+                () = self.0.rules.changed() => {}
+                () = stop.draining() => break,
+            }
+        }
+        while lanes.join_next().await.is_some() {}
+    }
+
+    /// Jobs running now.
+    pub fn running(&self) -> usize {
+        self.0.admission.running()
+    }
+
+    async fn subjects(&self) -> Vec<String> {
+        let wanted = self.0.rules.subjects();
+        if let Err(error) = self.0.bus.ensure_subjects(&wanted).await {
+            tracing::warn!(error = %error, "the bus does not keep every subject of the manifests");
+        }
+        self.0.bus.subjects().await.unwrap_or_default()
+    }
+}

@@ -72,7 +72,9 @@ impl Publisher {
         match self {
             Self::Sink(client, endpoint) => {
                 for event in events {
-                    client.send(endpoint, CONTENT_TYPE, Some(&event.id), event.payload.clone()).await?;
+                    let mut endpoint = endpoint.clone();
+                    endpoint.url.query_pairs_mut().append_pair("subject", &event.nats_subject);
+                    client.send(&endpoint, CONTENT_TYPE, Some(&event.id), event.payload.clone()).await?;
                 }
                 Ok(())
             }

@@ -1,0 +1,34 @@
+//! Jobs as `batch/v1` Jobs of a cluster: not part of this version.
+
+use std::convert::Infallible;
+
+use shared::error::{Error, Result};
+
+use super::{Again, Ran};
+use crate::engine::stop::Stop;
+use crate::plan::{Identity, PlannedJob};
+
+/// Cannot be made yet: [`Kubernetes::open`] says so.
+#[derive(Clone, Debug)]
+pub struct Kubernetes(Infallible);
+
+impl Kubernetes {
+    /// A configuration error that names what to use instead.
+    pub fn open() -> Result<Self> {
+        Err(Error::configuration(
+            "the kubernetes backend is not built into this version; use --backend process",
+        ))
+    }
+
+    pub(super) async fn run(&self, _job: &PlannedJob, _again: Again, _stop: &Stop) -> Ran {
+        match self.0 {}
+    }
+
+    pub(super) async fn delete(&self, _identity: &Identity) -> Result<()> {
+        match self.0 {}
+    }
+
+    pub(super) async fn check(&self) -> Result<()> {
+        match self.0 {}
+    }
+}

@@ -1,0 +1,193 @@
+//! The environment of a Job, as Kubernetes makes it: `envFrom` in order, then `env`; pure but for the files behind it.
+
+use std::collections::BTreeMap;
+
+use super::child::StartError;
+use super::secret::{Content, Source};
+use super::{Cause, Settings};
+use crate::plan::{EnvFrom, EnvValue, JobSpec, KeyRef};
+
+/// The kernel refuses to start a process with a longer string (`MAX_ARG_STRLEN`), `NAME=`, value and end included.
+const LONGEST_STRING: usize = 128 * 1024;
+
+/// The variables of a Job.
+pub(super) fn of(spec: &JobSpec, settings: &Settings) -> Result<BTreeMap<String, String>, StartError> {
+    let mut files = Files { settings, read: BTreeMap::new() };
+    let mut variables = BTreeMap::new();
+    for source in &spec.env_from {
+        let (kind, name, optional, prefix) = match source {
+            EnvFrom::Secret { name, optional, prefix } => (Kind::Secret, name, *optional, prefix),
+            EnvFrom::ConfigMap { name, optional, prefix } => (Kind::ConfigMap, name, *optional, prefix),
+        };
+        let Some(content) = files.content(kind, name, optional)? else { continue };
+        for (key, value) in content {
+            variables.insert(format!("{prefix}{key}"), text(kind, name, key, value)?);
+        }
+    }
+    let mut own = BTreeMap::new();
+    for variable in &spec.env {
+        let value = match &variable.value {
+            EnvValue::Literal(value) => Some(expand(value, &own)),
+            EnvValue::SecretKey(key) => files.value(Kind::Secret, key)?,
+            EnvValue::ConfigMapKey(key) => files.value(Kind::ConfigMap, key)?,
+            EnvValue::Unsupported(what) => {
+                return Err(refused(format!("{} comes from {what}, which a process has not", variable.name)));
+            }
+        };
+        if let Some(value) = value {
+            own.insert(variable.name.clone(), value);
+        }
+    }
+    variables.extend(own);
+    Ok(variables)
+}
+
+/// `$(NAME)` becomes the variable's value where there is one, `$$` a dollar sign; as Kubernetes does it, where a value of
+/// `env` sees those above it, `command` and `args` see all.
+pub(super) fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        expanded.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|open| open.split_once(')')) {
+            match variables.get(name) {
+                Some(value) => expanded.push_str(value),
+                None => expanded.extend(["$(", name, ")"]),
+            }
+            rest = after;
+        } else {
+            expanded.push('$');
+        }
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+/// Refuses what `execve` would refuse without saying which variable it was.
+pub(super) fn check(variables: &BTreeMap<String, String>) -> Result<(), StartError> {
+    for (name, value) in variables {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(refused(format!("{name:?} cannot be the name of a variable")));
+        }
+        if value.contains('\0') {
+            return Err(refused(format!("{name} holds a NUL character, which no variable can")));
+        }
+        let length = name.len() + value.len() + 2;
+        if length > LONGEST_STRING {
+            return Err(refused(format!(
+                "{name} has {} bytes, more than a process can be given in one variable ({LONGEST_STRING})",
+                value.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Secret,
+    ConfigMap,
+}
+
+impl Kind {
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Secret => ("Secret", "--secret"),
+            Self::ConfigMap => ("ConfigMap", "--config-map"),
+        }
+    }
+}
+
+/// Each file is read once per start, so that a changed Secret counts from the next Job on, as in a cluster.
+struct Files<'a> {
+    settings: &'a Settings,
+    read: BTreeMap<(Kind, String), Content>,
+}
+
+impl Files<'_> {
+    fn content(&mut self, kind: Kind, name: &str, optional: bool) -> Result<Option<&Content>, StartError> {
+        let (what, flag) = kind.words();
+        let sources: &BTreeMap<String, Source> = match kind {
+            Kind::Secret => &self.settings.secrets,
+            Kind::ConfigMap => &self.settings.config_maps,
+        };
+        let Some(source) = sources.get(name) else {
+            return if optional {
+                Ok(None)
+            } else {
+                Err(refused(format!("the {what} {name} is not given; name its file with {flag} {name}=FILE")))
+            };
+        };
+        let key = (kind, name.to_owned());
+        if !self.read.contains_key(&key) {
+            let content =
+                source.read().map_err(|problem| refused(format!("the {what} {name}: {problem}")))?;
+            self.read.insert(key.clone(), content);
+        }
+        Ok(self.read.get(&key))
+    }
+
+    fn value(&mut self, kind: Kind, reference: &KeyRef) -> Result<Option<String>, StartError> {
+        let KeyRef { name, key, optional } = reference;
+        let Some(content) = self.content(kind, name, *optional)? else { return Ok(None) };
+        match content.get(key) {
+            Some(value) => text(kind, name, key, value).map(Some),
+            None if *optional => Ok(None),
+            None => Err(refused(format!("the {} {name} has no key {key}", kind.words().0))),
+        }
+    }
+}
+
+fn text(kind: Kind, name: &str, key: &str, value: &[u8]) -> Result<String, StartError> {
+    let not_text = || refused(format!("{key} of the {} {name} is not UTF-8 text", kind.words().0));
+    String::from_utf8(value.to_vec()).map_err(|_| not_text())
+}
+
+fn refused(message: String) -> StartError {
+    StartError::Refused(Cause::ConfigurationError, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_expanded_as_kubernetes_does() {
+        let variables =
+            BTreeMap::from([("A".to_owned(), "1".to_owned()), ("B".to_owned(), "$(A)".to_owned())]);
+        for (text, expanded) in [
+            ("plain", "plain"),
+            ("$(A)-$(A)", "1-1"),
+            ("$(B)", "$(A)"),
+            ("$(MISSING)", "$(MISSING)"),
+            ("$$(A)", "$(A)"),
+            ("$$$$", "$$"),
+            ("$A ${A} $(A", "$A ${A} $(A"),
+            ("cost: 5$", "cost: 5$"),
+            ("$é$", "$é$"),
+        ] {
+            assert_eq!(expand(text, &variables), expanded, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_no_process_can_have_is_named() {
+        let message =
+            |name: &str, value: &str| match check(&BTreeMap::from([(name.to_owned(), value.to_owned())]))
+                .unwrap_err()
+            {
+                StartError::Refused(Cause::ConfigurationError, message) => message,
+                other => panic!("{other:?}"),
+            };
+        assert!(
+            message("COMPANY_DATA", &"x".repeat(LONGEST_STRING)).starts_with("COMPANY_DATA has 131072 bytes")
+        );
+        assert!(message("NAME", "a\0b").contains("NUL"));
+        assert!(message("A=B", "x").contains("name of a variable"));
+        assert!(check(&BTreeMap::from([("A".to_owned(), "x".repeat(LONGEST_STRING - 3))])).is_ok());
+    }
+}

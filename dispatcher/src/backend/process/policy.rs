@@ -1,0 +1,110 @@
+//! What follows from how a try ended: pure, as `podFailurePolicy`, `backoffLimit` and the exit codes say.
+
+use std::time::Duration;
+
+use shared::error::Class;
+
+use super::{Cause, Outcome, Report};
+use crate::plan::{FailureAction, JobSpec};
+
+/// Kubernetes waits at most this long between two tries.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(360);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Code(i32),
+    Signal(i32),
+    /// It ended while no dispatcher was there to see it, and left no word.
+    Unseen,
+}
+
+impl Exit {
+    /// As a container runtime reports it.
+    pub(super) const fn code(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(code),
+            Self::Signal(signal) => Some(128 + signal),
+            Self::Unseen => None,
+        }
+    }
+
+    pub(super) const fn is_success(self) -> bool {
+        matches!(self, Self::Code(0))
+    }
+
+    /// An adopted process is nobody's child any more: its own last word says how it ended.
+    pub(super) fn or_report(self, report: &Report) -> Self {
+        match (self, report.exit_code()) {
+            (Self::Unseen, Some(code)) => Self::Code(code),
+            _ => self,
+        }
+    }
+
+    /// Whether the same Job may do better later: it said so (75), or something outside ended it.
+    fn retry_helps(self) -> bool {
+        match self {
+            Self::Code(code) => Class::from_exit_code(code).is_some_and(Class::retry),
+            // SIGHUP, SIGINT, SIGKILL, SIGTERM: sent by people and machines, not by bugs.
+            Self::Signal(signal) => matches!(signal, 1 | 2 | 9 | 15),
+            Self::Unseen => true,
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Code(code) => format!("exit code {code}"),
+            Self::Signal(signal) => format!("ended by signal {signal}"),
+            Self::Unseen => "ended unseen".to_owned(),
+        }
+    }
+}
+
+/// What comes after a try.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    End(Outcome),
+    TryAfter { delay: Duration, failures: u32 },
+}
+
+/// After a try that ended by itself, with so many counted failures before it.
+pub(super) fn next(spec: &JobSpec, exit: &Exit, report: &Report, failures: u32, base: Duration) -> Next {
+    if exit.is_success() {
+        return Next::End(Outcome::Complete { report: report.clone() });
+    }
+    let action = exit.code().and_then(|code| spec.failure_action(code)).unwrap_or(FailureAction::Count);
+    let failures = match action {
+        FailureAction::FailJob => return Next::End(failed(Cause::PodFailurePolicy, *exit, report)),
+        FailureAction::Ignore => failures,
+        FailureAction::Count => failures + 1,
+    };
+    if failures > spec.backoff_limit {
+        return Next::End(failed(Cause::BackoffLimitExceeded, *exit, report));
+    }
+    Next::TryAfter { delay: backoff(base, failures.max(1)), failures }
+}
+
+/// A Job that took longer than it may.
+pub(super) fn overdue(spec: &JobSpec, exit: &Exit, report: Report) -> Outcome {
+    let limit = spec.active_deadline.unwrap_or_default().as_secs();
+    let message = format!("the Job took longer than its {limit} s (activeDeadlineSeconds)");
+    // A hung server is the usual reason, and that passes.
+    Outcome::TryAgain { cause: Cause::DeadlineExceeded, exit_code: exit.code(), message, report }
+}
+
+fn failed(cause: Cause, exit: Exit, report: &Report) -> Outcome {
+    let (exit_code, report) = (exit.code(), report.clone());
+    let message = match report.message() {
+        Some(said) => format!("{}: {said}", exit.words()),
+        None => exit.words(),
+    };
+    if cause == Cause::BackoffLimitExceeded && exit.retry_helps() {
+        Outcome::TryAgain { cause, exit_code, message, report }
+    } else {
+        Outcome::Failed { cause, exit_code, message, report }
+    }
+}
+
+fn backoff(base: Duration, failures: u32) -> Duration {
+    base.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_BACKOFF)
+}

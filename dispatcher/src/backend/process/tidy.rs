@@ -1,0 +1,67 @@
+//! `ttlSecondsAfterFinished`: ended Jobs are removed when their time is over, without scanning and without memory.
+//!
+//! `expiry/<minute>` lists the folders that may go from that minute on; the files are read when their minute has come,
+//! whichever dispatcher wrote them.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::record::{Folder, milliseconds};
+use crate::engine::stop::Stop;
+
+const MINUTE_MS: u64 = 60_000;
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// Notes that this folder may be removed at `at_ms`.
+pub(super) fn remember(state_dir: &Path, at_ms: u64, folder: &Path) -> io::Result<()> {
+    let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+    let path = state_dir.join("expiry").join((at_ms / MINUTE_MS + 1).to_string());
+    // One write of one short line: lines of several dispatchers do not mix.
+    OpenOptions::new().create(true).append(true).open(path)?.write_all(format!("{name}\n").as_bytes())
+}
+
+/// Removes what is due, until the dispatcher stops.
+pub(super) async fn run(state_dir: &Path, stop: &Stop) {
+    loop {
+        let state_dir = state_dir.to_owned();
+        let now = milliseconds(SystemTime::now());
+        let swept = tokio::task::spawn_blocking(move || sweep(&state_dir, now)).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(error = %error, "ended Jobs were not tidied up");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = stop.draining() => return,
+        }
+    }
+}
+
+/// Removes what is due at `now_ms`. Blocks.
+pub(super) fn sweep(state_dir: &Path, now_ms: u64) -> io::Result<()> {
+    for entry in fs::read_dir(state_dir.join("expiry"))? {
+        let entry = entry?;
+        let minute: Option<u64> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if minute.is_none_or(|minute| minute * MINUTE_MS > now_ms) {
+            continue;
+        }
+        for name in fs::read_to_string(entry.path())?.lines() {
+            remove_if_due(state_dir, name, now_ms)?;
+        }
+        fs::remove_file(entry.path())?;
+    }
+    Ok(())
+}
+
+fn remove_if_due(state_dir: &Path, name: &str, now_ms: u64) -> io::Result<()> {
+    if !state_dir.join("jobs").join(name).is_dir() {
+        return Ok(());
+    }
+    // Locked means that it runs again; then it is listed again at its end.
+    let Some(folder) = Folder::try_lock(state_dir, name)? else { return Ok(()) };
+    match folder.read_now()? {
+        Some(record) if record.expires_ms().is_some_and(|at| at <= now_ms) => folder.remove_now(),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! Runs nothing and remembers everything: the backend of the engine's tests.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use shared::error::Result;
+
+use super::{Again, Outcome, Ran, Report};
+use crate::engine::stop::Stop;
+use crate::plan::{Identity, PlannedJob};
+
+/// Remembers Jobs and answers from a script. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Recording(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    script: VecDeque<Outcome>,
+    started: Vec<PlannedJob>,
+    deleted: Vec<Identity>,
+}
+
+impl Recording {
+    /// Answers with these outcomes in turn, and then with success.
+    pub fn with(script: impl IntoIterator<Item = Outcome>) -> Self {
+        let state = State { script: script.into_iter().collect(), ..State::default() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The Jobs that were to run, in order.
+    pub fn started(&self) -> Vec<PlannedJob> {
+        self.state().started.clone()
+    }
+
+    /// What was to be deleted, in order.
+    pub fn deleted(&self) -> Vec<Identity> {
+        self.state().deleted.clone()
+    }
+
+    #[expect(clippy::unused_async, reason = "every backend is asked the same way")]
+    pub(super) async fn run(&self, job: &PlannedJob, _again: Again, _stop: &Stop) -> Ran {
+        let mut state = self.state();
+        state.started.push(job.clone());
+        let outcome = state.script.pop_front().unwrap_or(Outcome::Complete { report: Report::default() });
+        Ran { outcome, attempts: 1, adopted: false, started_at: Some(SystemTime::now()) }
+    }
+
+    #[expect(clippy::unused_async, reason = "every backend is asked the same way")]
+    pub(super) async fn delete(&self, identity: &Identity) -> Result<()> {
+        self.state().deleted.push(identity.clone());
+        Ok(())
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,273 @@
+//! `dispatcher demo`: the whole flow on this machine with nothing installed: embedded bus, SQLite, child processes, mails
+//! as files, and a vendor, a webhook and a CRM that write down what they get.
+
+mod build;
+mod recorder;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use shared::config::Environment;
+use shared::database::{self, Connection, Settings as DatabaseSettings};
+use shared::error::{Error, Result};
+use shared::event::{CONTENT_TYPE, to_json};
+
+use super::service::{BackendChoice, Parts, Service};
+use super::{bus_access, print, publish, run};
+use crate::backend::process::{self, Images, Source};
+use crate::bus::{Message, Settings as BusSettings};
+use crate::engine::Settings;
+use crate::metrics::JobOutcome;
+use crate::plan::{Cluster, Policy};
+use crate::server::Tokens;
+
+/// The names of the seven workers' binaries.
+const WORKERS: [&str; 7] = [
+    "register-corporate-customer",
+    "save-customer",
+    "save-user",
+    "send-welcome-email",
+    "notify-marketing",
+    "order-swag",
+    "create-touchpoints",
+];
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// More customers than this are summed up instead of listed.
+const MOST_LISTED: usize = 20;
+
+/// The whole flow on this machine with nothing installed
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  dispatcher demo --customers 20 --folder /tmp/onboarding")]
+pub(super) struct Arguments {
+    /// How many customers register
+    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u64).range(1..))]
+    customers: u64,
+    /// Users of each
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u64).range(1..=50))]
+    users: u64,
+    /// Folder for everything [default: a new one below the temporary folder]
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Folder with the manifests
+    #[arg(long, default_value = "events")]
+    events: PathBuf,
+    /// Address of the page; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: std::net::SocketAddr,
+    /// Jobs that run at once, at most
+    #[arg(long)]
+    max_running: Option<usize>,
+    /// Give up when nothing has happened for so many seconds
+    #[arg(long, default_value = "120")]
+    patience: u64,
+}
+
+pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
+    let bin_dir = build::workers(&WORKERS).await?;
+    let folder = new_folder(arguments.folder.as_deref())?;
+    let recorder = recorder::start(&folder).await?;
+    let secret = folder.join("knapscen-config.env");
+    let database = prepare_database(&folder, &secret, &recorder).await?;
+    let service = Service::start(Parts {
+        events: arguments.events.clone(),
+        bus: BusSettings::embedded(folder.join("queue.db")),
+        backend: BackendChoice::Process(process::Settings {
+            images: Images { bin_dir, overrides: BTreeMap::new() },
+            secrets: BTreeMap::from([("knapscen-config".to_owned(), Source(secret))]),
+            config_maps: BTreeMap::new(),
+            state_dir: folder.join("jobs"),
+            backoff: Duration::from_secs(1),
+            sink: None,
+        }),
+        engine: Settings {
+            max_running: arguments.max_running.unwrap_or_else(run::default_max_running),
+            max_attempts: 20,
+            cluster: Cluster::default(),
+            policy: Policy::default(),
+        },
+        listen: arguments.listen,
+        tokens: Tokens::default(),
+    })
+    .await?;
+    print::line(format!("page       http://{}/", service.address));
+    print::line(format!("everything {}", folder.display()));
+    let began = Instant::now();
+    register(&service, arguments.customers, arguments.users).await?;
+    let mut connection = database.connect().await?;
+    let onboarded = follow(&service, &mut connection, &arguments).await?;
+    let took = began.elapsed();
+    summary(&service, &mut connection, &folder, onboarded, took).await?;
+    service.stop(Duration::from_secs(5)).await;
+    Ok(if onboarded == arguments.customers { ExitCode::SUCCESS } else { ExitCode::from(75) })
+}
+
+fn new_folder(wanted: Option<&Path>) -> Result<PathBuf> {
+    let folder = wanted.map_or_else(
+        || {
+            std::env::temp_dir()
+                .join(format!("onboarding-demo-{}", &shared::Uuid::new_v4().simple().to_string()[..8]))
+        },
+        Path::to_owned,
+    );
+    let cannot = |error: std::io::Error| {
+        Error::configuration(format!("cannot use the folder {}", folder.display())).because(error)
+    };
+    std::fs::create_dir_all(&folder).map_err(cannot)?;
+    if std::fs::read_dir(&folder).map_err(cannot)?.next().is_some() {
+        return Err(Error::configuration(format!("{} is not empty; name a new --folder", folder.display())));
+    }
+    folder.canonicalize().map_err(cannot)
+}
+
+/// The Secret of the demo, and the migrated database that it names.
+async fn prepare_database(folder: &Path, secret: &Path, recorder: &str) -> Result<DatabaseSettings> {
+    let url = format!("sqlite://{}", folder.join("onboarding.db").display());
+    let lines = [
+        format!("DATABASE_URL={url}"),
+        format!("MAIL_DIR={}", folder.join("mails").display()),
+        format!("MARKETING_WEBHOOK_URL={recorder}/marketing"),
+        "MARKETING_EMAIL=marketing@knapscen.disco".to_owned(),
+        format!("SWAG_API_URL={recorder}/orders"),
+        format!("CRM_API_URL={recorder}/crm"),
+    ];
+    std::fs::write(secret, lines.join("\n") + "\n")
+        .map_err(|error| Error::configuration("cannot write the demo's configuration").because(error))?;
+    let settings = DatabaseSettings::read(&Environment::from_pairs([("DATABASE_URL", url)]))?.creating();
+    database::migrate(&mut settings.connect().await?).await?;
+    Ok(settings)
+}
+
+async fn register(service: &Service, customers: u64, users: u64) -> Result<()> {
+    for number in 0..customers {
+        let event = publish::registration(number, users);
+        let message = Message {
+            subject: shared::event::Kind::CustomerRegistered.subject().to_owned(),
+            id: Some(cloudevents::AttributesReader::id(&event).to_owned()),
+            headers: vec![("Content-Type".to_owned(), CONTENT_TYPE.to_owned())],
+            payload: to_json(&event)?.into(),
+        };
+        service.bus.publish(message).await.map_err(bus_access::failed)?;
+    }
+    Ok(())
+}
+
+/// Shows how it goes until every customer is onboarded, or nothing happens any more.
+async fn follow(service: &Service, connection: &mut Connection, arguments: &Arguments) -> Result<u64> {
+    let total = arguments.customers;
+    let bar = print::progress(total, "onboarded");
+    let quiet = !std::io::stderr().is_terminal();
+    let (mut onboarded, mut done, mut changed, mut told) = (0, 0, Instant::now(), Instant::now());
+    loop {
+        let row =
+            connection.row("SELECT COUNT(*) FROM customers WHERE onboarded_at IS NOT NULL", &[]).await?;
+        let now_onboarded = row.map_or(Ok(0), |row| row.integer(0))?.unsigned_abs();
+        let now_done = jobs_done(service);
+        if (now_onboarded, now_done) != (onboarded, done) {
+            (onboarded, done, changed) = (now_onboarded, now_done, Instant::now());
+        }
+        bar.set_position(onboarded);
+        if quiet && (told.elapsed() > Duration::from_secs(5) || onboarded == total) {
+            print::line(format!("{onboarded} of {total} onboarded, {done} Jobs done"));
+            told = Instant::now();
+        }
+        // The last event of each customer is on the bus only after its row is there.
+        if onboarded == total && backlog(service).await == 0 {
+            break;
+        }
+        if changed.elapsed() > Duration::from_secs(arguments.patience) {
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    bar.finish_and_clear();
+    Ok(onboarded)
+}
+
+fn jobs_done(service: &Service) -> u64 {
+    WORKER_TRIGGERS.iter().map(|trigger| service.metrics.jobs_ended(trigger, JobOutcome::Complete)).sum()
+}
+
+const WORKER_TRIGGERS: [&str; 7] = [
+    "customer-registered-trigger",
+    "customer-saved-trigger",
+    "user-saved-trigger",
+    "welcome-email-sent-trigger",
+    "marketing-notified-trigger",
+    "swag-ordered-trigger",
+    "touchpoints-created-trigger",
+];
+
+async fn backlog(service: &Service) -> u64 {
+    let backlog = service.bus.backlog().await.unwrap_or_default();
+    backlog.iter().map(|one| one.waiting + one.in_flight).sum()
+}
+
+async fn summary(
+    service: &Service,
+    connection: &mut Connection,
+    folder: &Path,
+    onboarded: u64,
+    took: Duration,
+) -> Result<()> {
+    let rows = connection
+        .rows(
+            "SELECT c.id, c.name, c.subscription_tier, c.started_at, c.onboarded_at, \
+             (SELECT COUNT(*) FROM handled_events h WHERE h.customer_id = c.id) FROM customers c ORDER BY c.started_at",
+            &[],
+        )
+        .await?;
+    let mut latencies = Vec::new();
+    let mut table = Vec::new();
+    for row in &rows {
+        let took = row.optional_time(4)?.map(|end| (end - row.time(3).unwrap_or(end)).num_milliseconds());
+        latencies.extend(took);
+        let state = took.map_or("not onboarded".to_owned(), |took| format!("{took} ms"));
+        table.push(vec![
+            row.text(0)?,
+            print::plain(&row.text(1)?),
+            row.text(2)?,
+            row.integer(5)?.to_string(),
+            state,
+        ]);
+    }
+    if table.len() <= MOST_LISTED {
+        print::line("");
+        print::table(&["CUSTOMER", "NAME", "TIER", "STEPS", "ONBOARDED AFTER"], &table);
+    }
+    latencies.sort_unstable();
+    let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
+    let dead = service.bus.dead_letter_count().await.unwrap_or_default();
+    let jobs = jobs_done(service);
+    let memory =
+        peak_memory().map_or(String::new(), |kib| format!(", dispatcher's peak memory {} MB", kib / 1024));
+    print::line("");
+    print::line(format!(
+        "{onboarded} of {} customers onboarded in {:.1} s ({:.1} per second), median {median} ms each",
+        rows.len(),
+        took.as_secs_f64(),
+        f64::from(u32::try_from(onboarded).unwrap_or(u32::MAX)) / took.as_secs_f64().max(0.001),
+    ));
+    print::line(format!("{jobs} processes ended well, {dead} dead letters{memory}"));
+    for (what, place) in [
+        ("database", "onboarding.db"),
+        ("mails", "mails"),
+        ("orders", "orders"),
+        ("marketing", "marketing"),
+        ("crm", "crm"),
+        ("jobs", "jobs"),
+    ] {
+        print::line(format!("  {what:<10} {}", folder.join(place).display()));
+    }
+    Ok(())
+}
+
+/// `VmHWM` of this process, in KiB.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,167 @@
+//! A dispatcher put together from its parts: bus, backend, rules, engine, server. `run` and `demo` both use it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shared::config::Secret;
+use shared::error::{Error, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use super::bus_access::failed;
+use crate::backend::{Backend, Docker, Kubernetes, Process, process};
+use crate::bus::{Access, Bus};
+use crate::engine::rules::{self, Rules};
+use crate::engine::stop::{Stop, Stopper, channel};
+use crate::engine::{Engine, Settings};
+use crate::manifest::{Problem, Severity};
+use crate::metrics::Metrics;
+use crate::server::{self, App, Tokens};
+
+/// Which backend, with what it needs.
+pub(super) enum BackendChoice {
+    /// Child processes.
+    Process(process::Settings),
+    /// Containers.
+    Docker,
+    /// Jobs of a cluster.
+    Kubernetes,
+}
+
+/// What a service is made of.
+pub(super) struct Parts {
+    pub(super) events: PathBuf,
+    pub(super) bus: crate::bus::Settings,
+    pub(super) backend: BackendChoice,
+    pub(super) engine: Settings,
+    pub(super) listen: SocketAddr,
+    pub(super) tokens: Tokens,
+}
+
+/// A service that runs.
+pub(super) struct Service {
+    pub(super) bus: Bus,
+    pub(super) metrics: Metrics,
+    pub(super) address: SocketAddr,
+    engine: Engine,
+    backend: Backend,
+    stopper: Stopper,
+    tasks: Vec<JoinHandle<()>>,
+    loop_: JoinHandle<()>,
+}
+
+impl Service {
+    /// Starts everything; what is configured wrong is said before anything runs.
+    pub(super) async fn start(parts: Parts) -> Result<Self> {
+        let rules = load(parts.events.clone()).await?;
+        let listener = server::listen(parts.listen).await?;
+        let address =
+            listener.local_addr().map_err(|error| Error::bug("the port has no address").because(error))?;
+        let bus = Bus::open(&parts.bus, Access::Consume).await.map_err(failed)?;
+        let mut tokens = parts.tokens;
+        tokens.loopback = address.ip().is_loopback();
+        let backend = open_backend(parts.backend, &parts.bus, address, &mut tokens)?;
+        let metrics = Metrics::default();
+        let (stopper, stop) = channel();
+        let engine = Engine::new(bus.clone(), backend.clone(), rules.clone(), metrics.clone(), parts.engine);
+        let app = App::new(bus.clone(), backend.clone(), rules.clone(), metrics.clone(), tokens);
+        let tasks = vec![
+            tokio::spawn(server::serve(listener, app.router(), stop.clone())),
+            tokio::spawn(follow(rules, parts.events, stop.clone())),
+            tokio::spawn(tidy(backend.clone(), stop.clone())),
+        ];
+        let running = engine.clone();
+        let loop_ = tokio::spawn(async move { running.run(&stop).await });
+        Ok(Self { bus, metrics, address, engine, backend, stopper, tasks, loop_ })
+    }
+
+    /// Waits for SIGTERM or SIGINT, then stops: running Jobs may finish within the grace time, the rest is handed back.
+    /// A second signal ends at once.
+    pub(super) async fn until_signal(self, grace: Duration) -> Result<()> {
+        let cannot = |error: std::io::Error| Error::unavailable("cannot listen for signals").because(error);
+        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!(
+            running = self.engine.running(),
+            grace_s = grace.as_secs(),
+            "stopping: no more events are taken"
+        );
+        let backend = self.backend.clone();
+        tokio::select! {
+            () = self.stop(grace) => {}
+            () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+                tracing::warn!("second signal: ending at once");
+                backend.abandon();
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops in order: engine, then bus, then the rest.
+    pub(super) async fn stop(mut self, grace: Duration) {
+        self.stopper.drain();
+        if tokio::time::timeout(grace, &mut self.loop_).await.is_err() {
+            self.stopper.end();
+            drop((&mut self.loop_).await);
+        }
+        self.bus.close().await;
+        self.stopper.end();
+        for task in self.tasks {
+            drop(tokio::time::timeout(Duration::from_secs(2), task).await);
+        }
+    }
+}
+
+async fn follow(rules: Rules, events: PathBuf, stop: Stop) {
+    rules.follow(&events, &stop).await;
+}
+
+async fn tidy(backend: Backend, stop: Stop) {
+    backend.tidy(&stop).await;
+}
+
+async fn load(events: PathBuf) -> Result<Rules> {
+    let shown = events.display().to_string();
+    let rules = rules::load(events).await.map_err(|problems| {
+        let errors: Vec<_> =
+            problems.iter().filter(|one| one.severity == Severity::Error).map(Problem::to_string).collect();
+        Error::configuration(format!("the manifests in {shown} are refused:\n  {}", errors.join("\n  ")))
+    })?;
+    for warning in &rules.current().warnings {
+        tracing::warn!(problem = %warning, "manifest");
+    }
+    Ok(rules)
+}
+
+fn open_backend(
+    choice: BackendChoice,
+    bus: &crate::bus::Settings,
+    address: SocketAddr,
+    tokens: &mut Tokens,
+) -> Result<Backend> {
+    match choice {
+        BackendChoice::Docker => Docker::open().map(Backend::Docker),
+        BackendChoice::Kubernetes => Kubernetes::open().map(Backend::Kubernetes),
+        BackendChoice::Process(mut settings) => {
+            if bus.bus == crate::bus::Kind::Embedded {
+                // Workers reach the embedded bus through our own POST /events.
+                let token = Secret::from(shared::Uuid::new_v4().simple().to_string());
+                let host = if address.ip().is_unspecified() {
+                    "127.0.0.1".to_owned()
+                } else {
+                    address.ip().to_string()
+                };
+                let host = if address.is_ipv6() && !address.ip().is_unspecified() {
+                    format!("[{host}]")
+                } else {
+                    host
+                };
+                settings.sink = Some((format!("http://{host}:{}/events", address.port()), token.clone()));
+                tokens.workers = Some(token);
+            }
+            Process::open(settings).map(Backend::Process)
+        }
+    }
+}

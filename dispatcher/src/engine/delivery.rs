@@ -1,0 +1,306 @@
+//! One delivery from its arrival to its answer.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::Inner;
+use super::stop::Stop;
+use super::verdict::{End, Verdict, Why, verdict};
+use crate::backend::{Again, Outcome, Ran};
+use crate::bus::{DeadLetterInfo, Delivery};
+use crate::logging::masked;
+use crate::manifest::SyncMode;
+use crate::metrics::JobOutcome;
+use crate::plan::{self, Action, IncomingEvent, PlannedJob, TriggerPlan};
+
+/// How often an answer is tried before the lease is left to run out.
+const ANSWER_TRIES: u32 = 5;
+
+pub(super) async fn handle(inner: &Arc<Inner>, delivery: Delivery, stop: &Stop) {
+    inner.metrics.received(&delivery.subject, delivery.attempt > 1);
+    let beat = async {
+        loop {
+            tokio::time::sleep(delivery.lease / 3).await;
+            if let Err(error) = delivery.in_progress().await {
+                tracing::debug!(nats.subject = delivery.subject, error = %error, "the lease was not renewed");
+            }
+        }
+    };
+    tokio::select! {
+        () = decide_and_answer(inner, &delivery, stop) => {}
+        () = beat => {}
+    }
+}
+
+async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop) {
+    let event = match IncomingEvent::parse(&delivery.subject, &delivery.headers, &delivery.payload) {
+        Ok(event) => event.replayed(delivery.replay),
+        Err(error) => {
+            let why = Why { class: "NotACloudEvent".into(), reason: error.to_string(), ..Why::default() };
+            return answer(inner, delivery, None, Vec::new(), Verdict::DeadLetter(why), stop).await;
+        }
+    };
+    if event.hop_count() > shared::event::MAX_HOPS {
+        let reason =
+            format!("{} hops are a loop; {} are allowed", event.hop_count(), shared::event::MAX_HOPS);
+        let why = Why { class: "HopLimit".into(), reason, ..Why::default() };
+        return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
+    }
+    let rules = inner.rules.current();
+    let plans = plan::plan(&event, &rules, &inner.settings.cluster, &inner.settings.policy);
+    if plans.is_empty() {
+        inner.metrics.unmatched(&delivery.subject);
+    }
+    let ends = run_triggers(inner, delivery, &event, plans, stop).await;
+    let only_ends: Vec<_> = ends.iter().map(|(_, end)| end.clone()).collect();
+    let verdict = verdict(&only_ends, delivery.attempt, inner.settings.max_attempts);
+    answer(inner, delivery, Some(&event), ends, verdict, stop).await;
+}
+
+/// Every trigger that has not ended yet, all at once.
+async fn run_triggers(
+    inner: &Arc<Inner>,
+    delivery: &Delivery,
+    event: &IncomingEvent,
+    plans: Vec<TriggerPlan>,
+    stop: &Stop,
+) -> Vec<(String, End)> {
+    let known = inner.memory.ends_of(&memory_key(event));
+    let mut ends = Vec::with_capacity(plans.len());
+    let mut running = tokio::task::JoinSet::new();
+    for plan in plans {
+        inner.metrics.matched(&plan.trigger);
+        if let Some(end) = known.get(&plan.trigger) {
+            ends.push((plan.trigger, end.clone()));
+            continue;
+        }
+        let (inner, delivery, stop) = (Arc::clone(inner), delivery.clone(), stop.clone());
+        running.spawn(async move {
+            let trigger = plan.trigger.clone();
+            let end = run_trigger(&inner, &delivery, plan, &stop).await;
+            (trigger, end)
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok(end) => ends.push(end),
+            // A bug of ours in one trigger: the event is kept, and the others are not disturbed.
+            Err(error) => {
+                let reason = format!("the dispatcher failed: {error}");
+                ends.push((
+                    String::new(),
+                    End::TryAgain(Why { class: "Bug".into(), reason, ..Why::default() }),
+                ));
+            }
+        }
+    }
+    ends
+}
+
+async fn run_trigger(inner: &Arc<Inner>, delivery: &Delivery, plan: TriggerPlan, stop: &Stop) -> End {
+    let trigger = plan.trigger;
+    match plan.outcome {
+        Err(error) => {
+            inner.metrics.job_ended(&trigger, JobOutcome::Refused);
+            End::Failed(Why {
+                class: format!("Plan-{}", error.stage),
+                reason: error.to_string(),
+                ..Why::default()
+            })
+        }
+        Ok(Action::Skip(_)) => {
+            inner.metrics.job_ended(&trigger, JobOutcome::Skipped);
+            End::Done
+        }
+        Ok(Action::Delete { identity }) => match inner.backend.delete(&identity).await {
+            Ok(()) => End::Done,
+            Err(error) => {
+                End::TryAgain(Why { class: "Delete".into(), reason: error.to_string(), ..Why::default() })
+            }
+        },
+        Ok(Action::Create { sync: SyncMode::DryRun, .. }) => {
+            inner.metrics.job_ended(&trigger, JobOutcome::Skipped);
+            End::Done
+        }
+        Ok(Action::Create { sync, jobs }) => {
+            let again = if sync == SyncMode::OneTime { Again::Never } else { Again::Replace };
+            let mut end = End::Done;
+            for job in &jobs {
+                end = end.worse(run_job(inner, delivery, &trigger, job, again, stop).await);
+            }
+            end
+        }
+    }
+}
+
+async fn run_job(
+    inner: &Arc<Inner>,
+    delivery: &Delivery,
+    trigger: &str,
+    job: &PlannedJob,
+    again: Again,
+    stop: &Stop,
+) -> End {
+    let slot = tokio::select! {
+        slot = inner.admission.slot(&delivery.subject) => slot,
+        () = stop.draining() => return End::Stopped,
+    };
+    let ran = {
+        let _running = inner.metrics.running(trigger);
+        inner.backend.run(job, again, stop).await
+    };
+    drop(slot);
+    inner.metrics.job_ended(trigger, JobOutcome::of(&ran));
+    let waited = waited(delivery, &ran);
+    let run = ran.started_at.and_then(|at| SystemTime::now().duration_since(at).ok());
+    if !ran.adopted {
+        inner.metrics.took(trigger, waited, run);
+    }
+    log_job(delivery, trigger, job, &ran, waited, run);
+    End::from(ran.outcome)
+}
+
+/// From publishing to the start of the first try; a redelivery's wait says nothing about this dispatcher.
+fn waited(delivery: &Delivery, ran: &Ran) -> Option<Duration> {
+    let started = ran.started_at.filter(|_| delivery.attempt == 1)?;
+    started.duration_since(delivery.published_at.into()).ok()
+}
+
+fn log_job(
+    delivery: &Delivery,
+    trigger: &str,
+    job: &PlannedJob,
+    ran: &Ran,
+    waited: Option<Duration>,
+    run: Option<Duration>,
+) {
+    let ms = |duration: Option<Duration>| duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    let (wait_ms, run_ms) = (ms(waited), ms(run));
+    let (event_id, job_name, attempt, tries) =
+        (&job.identity.event_id, &job.name, delivery.attempt, ran.attempts);
+    match &ran.outcome {
+        Outcome::Complete { .. } => tracing::info!(
+            event.id = event_id,
+            trigger,
+            job.name = job_name,
+            attempt,
+            tries,
+            wait_ms,
+            run_ms,
+            adopted = ran.adopted,
+            "complete"
+        ),
+        Outcome::Failed { cause, exit_code, message, .. } => tracing::error!(
+            event.id = event_id, trigger, job.name = job_name, attempt, tries, wait_ms, run_ms,
+            cause = %cause, exit_code, reason = %masked(message), "failed"
+        ),
+        Outcome::TryAgain { cause, exit_code, message, .. } => tracing::warn!(
+            event.id = event_id, trigger, job.name = job_name, attempt, tries, wait_ms, run_ms,
+            cause = %cause, exit_code, reason = %masked(message), "failed, to be tried again"
+        ),
+        Outcome::Stopped => tracing::info!(event.id = event_id, trigger, job.name = job_name, "handed back"),
+    }
+}
+
+async fn answer(
+    inner: &Arc<Inner>,
+    delivery: &Delivery,
+    event: Option<&IncomingEvent>,
+    ends: Vec<(String, End)>,
+    verdict: Verdict,
+    stop: &Stop,
+) {
+    let key = event.map(memory_key).unwrap_or_default();
+    match verdict {
+        Verdict::Ack => {
+            persist("acknowledge", delivery, || delivery.ack()).await;
+            inner.memory.forget(&key);
+        }
+        Verdict::Retry(delay, why) => {
+            inner.memory.keep(&key, &ends);
+            inner.metrics.failure(&delivery.subject, event, &why, Some(delay));
+            persist("give back", delivery, || delivery.nak(delay)).await;
+        }
+        Verdict::HandBack => {
+            inner.memory.keep(&key, &ends);
+            persist("give back", delivery, || delivery.nak(Duration::ZERO)).await;
+        }
+        Verdict::DeadLetter(why) => {
+            inner.metrics.failure(&delivery.subject, event, &why, None);
+            let info = dead_letter_info(event, &ends, &why);
+            if dead_letter(inner, delivery, &info, stop).await {
+                inner.metrics.dead_lettered(&delivery.subject);
+                inner.memory.forget(&key);
+                tracing::error!(
+                    nats.subject = delivery.subject, event.id = info.event_id, class = info.class,
+                    attempts = delivery.attempt, reason = %masked(&info.reason), "dead letter"
+                );
+                persist("end", delivery, || delivery.term()).await;
+            }
+        }
+    }
+}
+
+/// Until it is durable: an event must not be ended before its dead letter is safe.
+async fn dead_letter(inner: &Inner, delivery: &Delivery, info: &DeadLetterInfo, stop: &Stop) -> bool {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match inner.bus.dead_letter(delivery, info).await {
+            Ok(()) => return true,
+            Err(error) => {
+                tracing::warn!(nats.subject = delivery.subject, error = %error, "the dead letter is not safe yet");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(10)),
+            () = stop.draining() => return false,
+        }
+    }
+}
+
+/// Tries an answer a few times. One that never arrives means a redelivery, which finds its Jobs ended.
+async fn persist<F: Future<Output = crate::bus::Result<()>>>(
+    what: &str,
+    delivery: &Delivery,
+    call: impl Fn() -> F,
+) {
+    for attempt in 1..=ANSWER_TRIES {
+        match call().await {
+            Ok(()) => return,
+            Err(error) if attempt == ANSWER_TRIES || !error.try_again() => {
+                tracing::warn!(
+                    nats.subject = delivery.subject, sequence = delivery.sequence, error = %error,
+                    "could not {what} the event; it comes again and finds its Jobs ended"
+                );
+                return;
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(200 << attempt)).await,
+        }
+    }
+}
+
+fn dead_letter_info(event: Option<&IncomingEvent>, ends: &[(String, End)], why: &Why) -> DeadLetterInfo {
+    let failed = ends.iter().filter(|(_, end)| *end != End::Done).map(|(trigger, _)| trigger.clone());
+    DeadLetterInfo {
+        reason: why.reason.clone(),
+        class: why.class.clone(),
+        triggers: failed.collect(),
+        message: why.message.clone(),
+        customer: event.map(customer_of).unwrap_or_default(),
+        event_id: event.map(|event| event.id().to_owned()).unwrap_or_default(),
+        first_failed_at: None,
+    }
+}
+
+/// Whom an event is about: the customer its data names, or its subject.
+pub(crate) fn customer_of(event: &IncomingEvent) -> String {
+    let data = event.view().get("data");
+    let field = |name: &str| data.and_then(|data| data.get(name)).and_then(Value::as_str);
+    field("customer_id").unwrap_or_else(|| event.subject()).to_owned()
+}
+
+fn memory_key(event: &IncomingEvent) -> String {
+    format!("{}\n{}\n{}", event.source(), event.id(), event.replay)
+}

@@ -1,0 +1,55 @@
+//! One subject's lane: fetches what may run, hands each message to its own task, waits for all at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::stop::Stop;
+use super::{Inner, delivery};
+
+/// Messages of one lane that are in memory, at most, whatever the limit of running Jobs.
+const MOST_TAKEN: usize = 64;
+
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(inner: &Arc<Inner>, subject: &str, stop: &Stop) {
+    let mut taken = JoinSet::new();
+    let mut failing = false;
+    while !stop.is_draining() {
+        while taken.try_join_next().is_some() {}
+        if taken.len() >= MOST_TAKEN {
+            taken.join_next().await;
+            continue;
+        }
+        let room = tokio::select! {
+            room = inner.admission.room(subject) => room.min(MOST_TAKEN - taken.len()),
+            () = stop.draining() => break,
+        };
+        let fetched = tokio::select! {
+            fetched = inner.bus.fetch(subject, room) => fetched,
+            () = stop.draining() => break,
+        };
+        match fetched {
+            Ok(deliveries) => {
+                inner.metrics.fetched();
+                failing = false;
+                for delivery in deliveries {
+                    let (inner, stop) = (Arc::clone(inner), stop.clone());
+                    taken.spawn(async move { delivery::handle(&inner, delivery, &stop).await });
+                }
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(nats.subject = subject, error = %error, "nothing can be fetched; trying on");
+                }
+                failing = true;
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+                    () = stop.draining() => break,
+                }
+            }
+        }
+    }
+    while taken.join_next().await.is_some() {}
+}

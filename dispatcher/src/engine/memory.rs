@@ -1,0 +1,73 @@
+//! Which triggers of an unfinished event have ended already, so that its redelivery runs only the others.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::verdict::End;
+
+/// Forgetting is harmless: the backend's records, and the workers' ledgers behind them, remember too.
+const MOST_EVENTS: usize = 4096;
+
+/// By event, by trigger: how it ended.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    events: BTreeMap<String, BTreeMap<String, End>>,
+    order: VecDeque<String>,
+}
+
+impl Memory {
+    pub(super) fn ends_of(&self, event: &str) -> BTreeMap<String, End> {
+        self.state().events.get(event).cloned().unwrap_or_default()
+    }
+
+    /// Keeps the final ends of an event that will come again.
+    pub(super) fn keep(&self, event: &str, ends: &[(String, End)]) {
+        let ends: BTreeMap<_, _> = ends.iter().filter(|(_, end)| end.is_final()).cloned().collect();
+        if ends.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        if state.events.insert(event.to_owned(), ends).is_none() {
+            state.order.push_back(event.to_owned());
+        }
+        while state.order.len() > MOST_EVENTS {
+            if let Some(oldest) = state.order.pop_front() {
+                state.events.remove(&oldest);
+            }
+        }
+    }
+
+    /// The event is answered for good.
+    pub(super) fn forget(&self, event: &str) {
+        let mut state = self.state();
+        if state.events.remove(event).is_some() {
+            state.order.retain(|kept| kept != event);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_final_ends_are_kept_and_never_too_many() {
+        let memory = Memory::default();
+        let ends = [("a".to_owned(), End::Done), ("b".to_owned(), End::Stopped)];
+        memory.keep("e", &ends);
+        assert_eq!(memory.ends_of("e"), BTreeMap::from([("a".to_owned(), End::Done)]));
+        memory.forget("e");
+        assert!(memory.ends_of("e").is_empty());
+        for event in 0..2 * MOST_EVENTS {
+            memory.keep(&event.to_string(), &ends);
+        }
+        assert_eq!(memory.state().events.len(), MOST_EVENTS);
+    }
+}

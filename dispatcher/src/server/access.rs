@@ -1,0 +1,101 @@
+//! Who may do what over HTTP: bearer tokens, compared in constant time.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use shared::config::Secret;
+
+/// The tokens that open the endpoints.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    /// For `POST /events`.
+    pub events: Option<Secret>,
+    /// For dead letters: replay and drop.
+    pub admin: Option<Secret>,
+    /// What our own workers carry; made anew at each start.
+    pub workers: Option<Secret>,
+    /// The server is reachable from this machine only.
+    pub loopback: bool,
+}
+
+impl Tokens {
+    /// Whether an event may come in.
+    pub fn may_publish(&self, headers: &HeaderMap) -> Result<(), Response> {
+        let known = [&self.events, &self.workers, &self.admin];
+        self.check(headers, &known, self.events.is_none(), "EVENTS_TOKEN")
+    }
+
+    /// Whether dead letters may be seen, replayed and dropped.
+    pub fn may_administer(&self, headers: &HeaderMap) -> Result<(), Response> {
+        self.check(headers, &[&self.admin], self.admin.is_none(), "ADMIN_TOKEN")
+    }
+
+    fn check(
+        &self,
+        headers: &HeaderMap,
+        known: &[&Option<Secret>],
+        open: bool,
+        variable: &str,
+    ) -> Result<(), Response> {
+        // A page of another site may post to loopback from a browser; it cannot leave out its origin.
+        let from_browser = headers.contains_key(header::ORIGIN);
+        if open && self.loopback && !from_browser {
+            return Ok(());
+        }
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer "));
+        if let Some(given) = given
+            && known.iter().filter_map(|token| token.as_ref()).any(|token| same(token.expose(), given))
+        {
+            return Ok(());
+        }
+        if open && !self.loopback {
+            let text =
+                format!("off: set {variable} on the dispatcher to open this endpoint beyond loopback\n");
+            return Err((StatusCode::FORBIDDEN, text).into_response());
+        }
+        let text = format!("send the header Authorization: Bearer <{variable}>\n");
+        Err((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response())
+    }
+}
+
+/// Digests have one length, and comparing all of their bytes takes one time.
+fn same(expected: &str, given: &str) -> bool {
+    let (expected, given) = (Sha256::digest(expected.as_bytes()), Sha256::digest(given.as_bytes()));
+    expected.iter().zip(given.iter()).fold(0, |different, (a, b)| different | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(events: Option<&str>, loopback: bool) -> Tokens {
+        let events = events.map(|token| Secret::from(token.to_owned()));
+        Tokens { events, loopback, ..Tokens::default() }
+    }
+
+    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    fn status(tokens: &Tokens, sent: &[(header::HeaderName, &str)]) -> u16 {
+        tokens.may_publish(&headers(sent)).map_or_else(|refused| refused.status().as_u16(), |()| 202)
+    }
+
+    #[test]
+    fn without_a_token_only_loopback_is_open_and_not_to_browsers() {
+        assert_eq!(status(&tokens(None, true), &[]), 202);
+        assert_eq!(status(&tokens(None, true), &[(header::ORIGIN, "https://evil.example")]), 401);
+        assert_eq!(status(&tokens(None, false), &[]), 403);
+    }
+
+    #[test]
+    fn a_token_is_asked_for_everywhere_once_it_is_set() {
+        for loopback in [true, false] {
+            let tokens = tokens(Some("s3cret"), loopback);
+            assert_eq!(status(&tokens, &[]), 401);
+            assert_eq!(status(&tokens, &[(header::AUTHORIZATION, "Bearer wrong")]), 401);
+            assert_eq!(status(&tokens, &[(header::AUTHORIZATION, "Bearer s3cret")]), 202);
+        }
+    }
+}

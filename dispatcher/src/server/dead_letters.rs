@@ -1,0 +1,129 @@
+//! Dead letters over HTTP, for the commands and for people with the admin token.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::App;
+use crate::bus::{DeadLetter, Filter};
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    subject: Option<String>,
+    customer: Option<String>,
+    reason: Option<String>,
+    #[serde(default)]
+    after: u64,
+    #[serde(default = "page")]
+    limit: usize,
+}
+
+const fn page() -> usize {
+    100
+}
+
+pub(super) async fn list(
+    State(App(app)): State<App>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refused) = app.tokens.may_administer(&headers) {
+        return refused;
+    }
+    let Wanted { subject, customer, reason, after, limit } = wanted;
+    match app.bus.dead_letters(&Filter { subject, customer, reason, after, limit: limit.min(1000) }).await {
+        Ok(page) => {
+            let letters: Vec<_> = page.letters.iter().map(view).collect();
+            Json(json!({ "dead_letters": letters, "next": page.next })).into_response()
+        }
+        Err(error) => away(&error),
+    }
+}
+
+pub(super) async fn show(
+    State(App(app)): State<App>,
+    Path(number): Path<u64>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refused) = app.tokens.may_administer(&headers) {
+        return refused;
+    }
+    match app.bus.dead_letter_by_number(number).await {
+        Ok(Some(letter)) => Json(view(&letter)).into_response(),
+        Ok(None) => none(number),
+        Err(error) => away(&error),
+    }
+}
+
+pub(super) async fn replay(
+    State(App(app)): State<App>,
+    Path(number): Path<u64>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refused) = app.tokens.may_administer(&headers) {
+        return refused;
+    }
+    match app.bus.replay(number).await {
+        Ok(Some(receipt)) => {
+            tracing::info!(dead_letter = number, sequence = receipt.sequence, "dead letter replayed");
+            Json(json!({ "replayed": number, "sequence": receipt.sequence })).into_response()
+        }
+        Ok(None) => none(number),
+        Err(error) => away(&error),
+    }
+}
+
+pub(super) async fn discard(
+    State(App(app)): State<App>,
+    Path(number): Path<u64>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refused) = app.tokens.may_administer(&headers) {
+        return refused;
+    }
+    match app.bus.drop_dead_letter(number).await {
+        Ok(true) => {
+            tracing::info!(dead_letter = number, "dead letter dropped");
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Ok(false) => none(number),
+        Err(error) => away(&error),
+    }
+}
+
+/// A dead letter for people and machines: its facts, and its bytes as text or base64.
+pub(crate) fn view(letter: &DeadLetter) -> Value {
+    use base64::Engine;
+    let mut view = json!({
+        "number": letter.number,
+        "subject": letter.subject,
+        "class": letter.info.class,
+        "reason": letter.info.reason,
+        "message": letter.info.message,
+        "triggers": letter.info.triggers,
+        "customer": letter.info.customer,
+        "event_id": letter.info.event_id,
+        "attempts": letter.attempts,
+        "replay": letter.replay,
+        "sequence": letter.sequence,
+        "published_at": letter.published_at,
+        "failed_at": letter.failed_at,
+        "headers": letter.headers,
+    });
+    match std::str::from_utf8(&letter.payload) {
+        Ok(text) => view["payload"] = json!(text),
+        Err(_) => view["payload_base64"] = json!(base64::prelude::BASE64_STANDARD.encode(&letter.payload)),
+    }
+    view
+}
+
+fn none(number: u64) -> Response {
+    (StatusCode::NOT_FOUND, format!("there is no dead letter {number}\n")).into_response()
+}
+
+fn away(error: &crate::bus::Error) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
+}

@@ -79,6 +79,7 @@ impl Template {
 }
 
 /// An error in the YAML of the rendered text; its line is one of that text, not of the template.
-fn in_rendered_text(error: YamlError) -> TemplateError {
-    TemplateError { message: format!("the rendered text is not YAML: {}", error.message), ..error }
+fn in_rendered_text(mut error: YamlError) -> TemplateError {
+    error.message.insert_str(0, "the rendered text is not YAML: ");
+    error
 }

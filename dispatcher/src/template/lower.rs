@@ -220,9 +220,9 @@ impl<'a> Lowering<'a> {
         }
         let mut place = at;
         let names = names.iter().map(|name| {
-            let named = (place, Arc::from(name.as_str()));
+            let at = place;
             place += name.len() + 1;
-            named
+            (at, Arc::from(name.as_str()))
         });
         Operand::Fields { names: names.collect(), of: Box::new(of) }
     }

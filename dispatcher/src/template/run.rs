@@ -23,7 +23,7 @@ pub(super) fn run(
     let mut machine =
         Machine { program, budget: Budget::new(), tokens, output: String::new(), nesting: 0, at: 0 };
     let root = Value::from_json(context);
-    match machine.body(0, root) {
+    match machine.body(0, &root) {
         Ok(()) => Ok(machine.output),
         Err(Fault(message)) => Err(TemplateError::at(source, machine.at, message)),
     }
@@ -53,14 +53,14 @@ enum Flow {
 }
 
 impl Machine<'_> {
-    fn body(&mut self, body: usize, dot: Value) -> Result<(), Fault> {
+    fn body(&mut self, body: usize, dot: &Value) -> Result<(), Fault> {
         let program = self.program;
         let Some(body) = program.bodies.get(body) else { return Ok(()) };
         let mut variables = vec![Value::Nil; body.variables];
         if let Some(root) = variables.first_mut() {
             *root = dot.clone();
         }
-        self.nested(|machine| machine.steps(&body.steps, &dot, &mut Frame { variables })).map(|_| ())
+        self.nested(|machine| machine.steps(&body.steps, dot, &mut Frame { variables })).map(|_| ())
     }
 
     fn nested<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
@@ -104,7 +104,7 @@ impl Machine<'_> {
                         None => Value::Nil,
                     };
                     self.at = *at;
-                    self.body(*body, value).map(|()| Flow::Next)
+                    self.body(*body, &value).map(|()| Flow::Next)
                 }
                 Step::Break => Ok(Flow::Break),
                 Step::Continue => Ok(Flow::Continue),
@@ -125,7 +125,7 @@ impl Machine<'_> {
             Value::List(list) => {
                 for (position, item) in (0..).zip(list.items()) {
                     turns = true;
-                    if self.turn(branch, Value::Int(position), item.clone(), frame)? == Flow::Break {
+                    if self.turn(branch, Value::Int(position), item, frame)? == Flow::Break {
                         break;
                     }
                 }
@@ -133,7 +133,7 @@ impl Machine<'_> {
             Value::Map(map) => {
                 for (key, item) in map.entries() {
                     turns = true;
-                    if self.turn(branch, Value::text(key), item, frame)? == Flow::Break {
+                    if self.turn(branch, Value::text(key), &item, frame)? == Flow::Break {
                         break;
                     }
                 }
@@ -144,7 +144,7 @@ impl Machine<'_> {
             Value::Int(count) => {
                 for number in 0..*count {
                     turns = true;
-                    if self.turn(branch, Value::Int(number), Value::Int(number), frame)? == Flow::Break {
+                    if self.turn(branch, Value::Int(number), &Value::Int(number), frame)? == Flow::Break {
                         break;
                     }
                 }
@@ -154,7 +154,7 @@ impl Machine<'_> {
         if turns { Ok(Flow::Next) } else { self.steps(&branch.otherwise, dot, frame) }
     }
 
-    fn turn(&mut self, branch: &Branch, key: Value, item: Value, frame: &mut Frame) -> Result<Flow, Fault> {
+    fn turn(&mut self, branch: &Branch, key: Value, item: &Value, frame: &mut Frame) -> Result<Flow, Fault> {
         self.budget.steps(1)?;
         match branch.pipeline.variables.as_slice() {
             [] => {}
@@ -164,7 +164,7 @@ impl Machine<'_> {
                 keep(frame, *second, item.clone());
             }
         }
-        self.steps(&branch.then, &item, frame)
+        self.steps(&branch.then, item, frame)
     }
 
     /// The value of a pipeline, kept in its variables as well.

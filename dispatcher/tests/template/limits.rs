@@ -1,5 +1,7 @@
 //! No template and no event makes the dispatcher panic, hang or fill its memory.
 
+use std::fmt::Write as _;
+
 use dispatcher::template::{Template, parse_documents};
 use serde_json::json;
 
@@ -72,7 +74,7 @@ fn yaml_bombs_are_refused() {
     let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
     for level in 1..20 {
         let last = format!("*a{},", level - 1).repeat(9);
-        bomb += &format!("a{level}: &a{level} [{last}]\n");
+        let _ = writeln!(bomb, "a{level}: &a{level} [{last}]");
     }
     assert!(parse_documents(&bomb).is_err());
     assert!(parse_documents(&"[".repeat(100_000)).is_err());

@@ -133,9 +133,8 @@ pub(in super::super) fn is_plain(text: &str) -> bool {
     };
     let breaks = text.contains(": ") || text.contains(" #") || text.ends_with(':') || text.contains('\n');
     let spaced = text.starts_with(' ') || text.ends_with(' ');
-    !(text.is_empty() || begins_badly || breaks || spaced || text.starts_with("..."))
-        && !text.chars().any(is_special)
-        && !is_other_type(text)
+    let odd = text.is_empty() || begins_badly || breaks || spaced || text.starts_with("...");
+    !(odd || text.chars().any(is_special) || is_other_type(text))
 }
 
 /// Characters that only double quotes can hold.

@@ -176,6 +176,8 @@ fn go_duration(seconds: i64) -> String {
 
 /// The largest unit of a duration: `2h10m5s` is `2h`.
 fn rounded(value: &Value) -> String {
+    const UNITS: &[(u64, &str)] =
+        &[(31_536_000, "y"), (2_592_000, "mo"), (86_400, "d"), (3_600, "h"), (60, "m")];
     let seconds = match value {
         Value::Text(text) => parsed_duration(&text.text).map_or(0, |duration| duration.as_secs()),
         Value::Int(nanoseconds) => nanoseconds / 1_000_000_000,
@@ -184,8 +186,6 @@ fn rounded(value: &Value) -> String {
     };
     let sign = if seconds < 0 { "-" } else { "" };
     let total = seconds.unsigned_abs();
-    const UNITS: &[(u64, &str)] =
-        &[(31_536_000, "y"), (2_592_000, "mo"), (86_400, "d"), (3_600, "h"), (60, "m")];
     match UNITS.iter().find(|(size, _)| total > *size) {
         Some((size, unit)) => format!("{sign}{}{unit}", total / size),
         None => format!("{sign}{total}s"),

@@ -92,9 +92,9 @@ fn keys(call: &mut Call<'_>) -> Result<Value, Fault> {
 fn chosen(call: &mut Call<'_>, named: bool) -> Result<Value, Fault> {
     let entries = call.map(0)?.entries();
     call.budget.steps(entries.len())?;
-    let names = (1..call.count()).map(|position| call.str(position)).collect::<Result<Vec<_>, _>>()?;
-    let kept = entries.into_iter().filter(|(key, _)| names.contains(&&**key) == named).collect();
-    Ok(Value::map(kept))
+    let wanted = (1..call.count()).map(|position| call.str(position)).collect::<Result<Vec<_>, _>>()?;
+    let kept = entries.into_iter().filter(|(key, _)| wanted.contains(&&**key) == named);
+    Ok(Value::map(kept.collect()))
 }
 
 fn pluck(call: &mut Call<'_>) -> Result<Value, Fault> {

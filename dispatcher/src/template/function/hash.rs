@@ -22,6 +22,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// SHA-1 (RFC 3174): for names and labels, not for secrets; too small a need for a dependency.
+#[expect(clippy::many_single_char_names, reason = "the names of the specification")]
 fn sha1(message: &[u8]) -> [u8; 20] {
     let mut state: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
     let mut padded = message.to_vec();

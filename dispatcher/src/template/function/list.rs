@@ -192,10 +192,10 @@ fn until(call: &mut Call<'_>) -> Result<Value, Fault> {
     steps(call, 0, count, if count < 0 { -1 } else { 1 })
 }
 
-fn numbers(call: &mut Call<'_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, Fault> {
+fn numbers(call: &mut Call<'_>, first: i64, end: i64, step: i64) -> Result<Vec<i64>, Fault> {
     let mut numbers = Vec::new();
-    let mut number = start;
-    while (step > 0 && number < stop) || (step < 0 && number > stop) {
+    let mut number = first;
+    while (step > 0 && number < end) || (step < 0 && number > end) {
         call.budget.steps(1)?;
         numbers.push(number);
         let Some(next) = number.checked_add(step) else { break };
@@ -204,8 +204,8 @@ fn numbers(call: &mut Call<'_>, start: i64, stop: i64, step: i64) -> Result<Vec<
     Ok(numbers)
 }
 
-fn steps(call: &mut Call<'_>, start: i64, stop: i64, step: i64) -> Result<Value, Fault> {
-    let numbers = numbers(call, start, stop, step)?;
+fn steps(call: &mut Call<'_>, first: i64, end: i64, step: i64) -> Result<Value, Fault> {
+    let numbers = numbers(call, first, end, step)?;
     Ok(Value::list(numbers.into_iter().map(Value::Int).collect()))
 }
 

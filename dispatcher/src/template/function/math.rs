@@ -91,6 +91,7 @@ fn decimal(value: f64) -> Value {
     Value::Float(format!("{value:.14e}").parse().unwrap_or(value))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the type of functions")]
 fn folded(call: &mut Call<'_>, fold: fn(f64, f64) -> f64) -> Result<Value, Fault> {
     let mut numbers = call.arguments.iter().map(to_float);
     let first = numbers.next().unwrap_or(0.0);
@@ -107,6 +108,7 @@ fn divided(call: &mut Call<'_>, divide: fn(i64, i64) -> Option<i64>) -> Result<V
 }
 
 /// `round value places [half]`.
+#[expect(clippy::unnecessary_wraps, reason = "the type of functions")]
 fn round(call: &mut Call<'_>) -> Result<Value, Fault> {
     let places = i32::try_from(to_int(call.any(1)).clamp(-300, 300)).unwrap_or(0);
     let half = if call.count() > 2 { to_float(call.any(2)) } else { 0.5 };

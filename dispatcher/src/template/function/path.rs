@@ -105,12 +105,15 @@ fn url_join(call: &mut Call<'_>) -> Result<Value, Fault> {
     };
     let mut url = String::new();
     if !part("scheme").is_empty() {
-        url += &format!("{}:", part("scheme"));
+        url += &part("scheme");
+        url.push(':');
     }
     if part("opaque").is_empty() {
         if !part("host").is_empty() {
             let user = if part("userinfo").is_empty() { String::new() } else { part("userinfo") + "@" };
-            url += &format!("//{user}{}", part("host"));
+            url += "//";
+            url += &user;
+            url += &part("host");
             if !part("path").is_empty() && !part("path").starts_with('/') {
                 url.push('/');
             }
@@ -121,7 +124,8 @@ fn url_join(call: &mut Call<'_>) -> Result<Value, Fault> {
     }
     for (mark, name) in [("?", "query"), ("#", "fragment")] {
         if !part(name).is_empty() {
-            url += &format!("{mark}{}", part(name));
+            url += mark;
+            url += &part(name);
         }
     }
     call.made(url)

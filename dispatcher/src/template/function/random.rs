@@ -7,9 +7,9 @@ use super::{Call, Fault, Function, Value, fault};
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::new("uuidv4", 0, 0, |call| call.made(Uuid::new_v4().to_string())),
-    Function::new("randAlpha", 1, 1, |call| letters(call, |byte| byte.is_ascii_alphabetic())),
-    Function::new("randNumeric", 1, 1, |call| letters(call, |byte| byte.is_ascii_digit())),
-    Function::new("randAlphaNum", 1, 1, |call| letters(call, |byte| byte.is_ascii_alphanumeric())),
+    Function::new("randAlpha", 1, 1, |call| letters(call, u8::is_ascii_alphabetic)),
+    Function::new("randNumeric", 1, 1, |call| letters(call, u8::is_ascii_digit)),
+    Function::new("randAlphaNum", 1, 1, |call| letters(call, u8::is_ascii_alphanumeric)),
     Function::new("randAscii", 1, 1, |call| letters(call, |byte| (b' '..=b'~').contains(byte))),
     Function::new("randBytes", 1, 1, |call| {
         let count = count(call)?;

@@ -103,18 +103,30 @@ async fn options(settings: &Settings) -> Result<ConnectOptions> {
     }
     let certificate = file("NATS_CERT", settings.nats_cert.as_deref())?;
     let key = file("NATS_KEY", settings.nats_key.as_deref())?;
-    options = match (certificate, key) {
-        (Some(certificate), Some(key)) => options.add_client_certificate(certificate.into(), key.into()),
-        (None, None) => options,
+    let identity = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
         _ => {
             return Err(Error::Configuration(
                 "NATS_CERT and NATS_KEY want each other: one is not set".to_owned(),
             ));
         }
     };
-    if let Some(authority) = file("NATS_CA", settings.nats_ca.as_deref())? {
-        options = options.add_root_certificates(authority.into()).require_tls(true);
-    }
+    options = match file("NATS_CA", settings.nats_ca.as_deref())? {
+        // With roots of its own the library leaves those of the machine, and SSL_CERT_FILE, alone.
+        Some(authority) => {
+            let options = options.add_root_certificates(authority.into()).require_tls(true);
+            match identity {
+                Some((certificate, key)) => options.add_client_certificate(certificate.into(), key.into()),
+                None => options,
+            }
+        }
+        // The public roots in this binary: an image from scratch has none.
+        None => options.tls_client_config(
+            shared::tls::client_config(None, identity)
+                .map_err(|error| Error::Configuration(error.to_string()))?,
+        ),
+    };
     Ok(options)
 }
 

@@ -1,6 +1,8 @@
 //! What only `JetStream` has: credentials, TLS, a stream that others configure, a server that comes and goes.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
@@ -174,6 +176,51 @@ async fn user_password_and_token_are_used_and_never_shown() {
         ..Settings::jetstream(server.address())
     };
     open(&right).await.unwrap();
+}
+
+/// Runs `openssl` in a folder.
+fn openssl(folder: &Path, arguments: &str) {
+    let mut command = Command::new("openssl");
+    let output = command.args(arguments.split(' ')).current_dir(folder).output();
+    let output = output.expect("openssl is not on the PATH: install it with `apt-get install openssl`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_client_certificate_and_a_private_authority_open_the_door() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(
+        folder.path(),
+        &format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"),
+    );
+    for name in ["server", "client"] {
+        openssl(folder.path(), &format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
+        let sign = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names";
+        openssl(folder.path(), &format!("x509 -req -in {name}.csr -out {name}.pem {sign}"));
+    }
+    let files = ["server.pem", "server.key", "ca.pem"].map(|name| path(name).display().to_string());
+    let [cert, key, ca] = files;
+    let server = Server::start_with(&format!(
+        "tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true, timeout: 5 }}"
+    ));
+    let right = Settings {
+        nats_ca: Some(path("ca.pem")),
+        nats_cert: Some(path("client.pem")),
+        nats_key: Some(path("client.key")),
+        nats_connect_timeout: Duration::from_secs(2),
+        ..Settings::jetstream(server.address())
+    };
+    let bus = Bus::open(&right, Access::Consume).await.unwrap();
+    bus.ensure_subjects(&subjects()).await.unwrap();
+    for wrong in [
+        Settings { nats_ca: None, ..right.clone() },
+        Settings { nats_cert: None, nats_key: None, ..right.clone() },
+    ] {
+        Bus::open(&wrong, Access::Consume).await.unwrap_err();
+    }
 }
 
 #[tokio::test]

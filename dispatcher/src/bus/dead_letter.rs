@@ -95,6 +95,8 @@ pub struct Page {
 pub(super) struct Letter {
     pub id: String,
     pub subject: String,
+    /// The number of the message in its stream.
+    pub sequence: u64,
     pub headers: Vec<(String, String)>,
     pub payload: Bytes,
 }
@@ -163,7 +165,13 @@ pub(super) fn compose(delivery: &Delivery, info: &DeadLetterInfo) -> Letter {
     fact("Published", published);
     fact("Failed", Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true));
     fact("First-Failed", info.first_failed_at.map_or(String::new(), |at| at.to_rfc3339()));
-    Letter { id, subject: delivery.subject.clone(), headers, payload: delivery.payload.clone() }
+    Letter {
+        id,
+        subject: delivery.subject.clone(),
+        sequence: delivery.sequence,
+        headers,
+        payload: delivery.payload.clone(),
+    }
 }
 
 /// Reads back what [`compose`] made.

@@ -61,6 +61,7 @@ on_both![
     dead_letters::a_dropped_letter_is_gone,
     dead_letters::letters_are_listed_in_pages_and_by_filter,
     dead_letters::headers_that_steer_the_server_do_no_harm,
+    dead_letters::a_message_as_large_as_may_be_is_kept_whole,
     dead_letters::a_long_message_of_the_job_is_cut,
 ];
 

@@ -1,16 +1,21 @@
 //! The dead letters in their stream. Reads them through the raw message API: no consumer is left behind, and a header
 //! that a client cannot parse does not matter.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::api::Api;
 use super::stream::{Wanted, info};
 use super::{JetStream, header_map};
 use crate::bus::dead_letter::{self, Letter};
+use crate::bus::message::header;
 use crate::bus::{DeadLetter, Error, Filter, MESSAGE_ID, Page, Result};
 
 /// How many letters one page looks at: a filter that matches little comes back with a short page and where to go on.
 const LOOKS: usize = 5_000;
+
+/// Says that the bytes of a letter are in the stream it came from: with our facts they are larger than a message may be.
+const LEFT: &str = "Dead-Letter-Payload-Left-At";
 
 /// Stores a letter; the server drops a repeat of the same one.
 pub(super) async fn store(api: &Api, stream: &Wanted, letter: Letter) -> Result<()> {
@@ -22,6 +27,9 @@ pub(super) async fn store(api: &Api, stream: &Wanted, letter: Letter) -> Result<
         // The stream may be missing: somebody removed it, or this process never ensured its subjects.
         stream.ensure_dead_letters(api).await?;
         stored = api.publish(&subject, header_map(&headers)?, letter.payload).await;
+    } else if matches!(stored, Err(Error::Refused(_))) {
+        headers.push((LEFT.to_owned(), letter.sequence.to_string()));
+        stored = api.publish(&subject, header_map(&headers)?, Bytes::new()).await;
     }
     stored.map(drop)
 }
@@ -74,11 +82,18 @@ impl JetStream {
 
     /// A message of the dead-letter stream and its number; `None` if there is none.
     async fn raw(&self, request: &Value) -> Result<Option<(u64, Result<DeadLetter>)>> {
-        let raw = self.inner.api.stored(&self.inner.stream.dead_letter_stream(), request).await?;
-        Ok(raw.map(|raw| {
-            let headers = parse_headers(&String::from_utf8_lossy(&raw.headers));
-            (raw.sequence, dead_letter::parse(raw.sequence, headers, raw.payload))
-        }))
+        let (api, stream) = (&self.inner.api, &self.inner.stream);
+        let Some(raw) = api.stored(&stream.dead_letter_stream(), request).await? else { return Ok(None) };
+        let headers = parse_headers(&String::from_utf8_lossy(&raw.headers));
+        let mut payload = raw.payload;
+        if let Some(sequence) = header(&headers, LEFT).and_then(|sequence| sequence.parse::<u64>().ok()) {
+            let Some(original) = api.stored(&stream.name, &json!({"seq": sequence})).await? else {
+                let lost = format!("stream {} does not keep message {sequence} any more", stream.name);
+                return Ok(Some((raw.sequence, Err(Error::Refused(lost)))));
+            };
+            payload = original.payload;
+        }
+        Ok(Some((raw.sequence, dead_letter::parse(raw.sequence, headers, payload))))
     }
 }
 

@@ -91,6 +91,7 @@ fn letter(raw: Raw, problem: &str) -> Letter {
     Letter {
         id: Uuid::new_v5(&Uuid::NAMESPACE_URL, identity.as_bytes()).to_string(),
         subject: raw.subject,
+        sequence: raw.sequence,
         headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
         payload: raw.payload,
     }

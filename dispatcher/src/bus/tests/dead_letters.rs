@@ -197,3 +197,12 @@ pub(super) async fn a_long_message_of_the_job_is_cut(place: Place) {
         letter.info.message.len()
     );
 }
+
+pub(super) async fn a_message_as_large_as_may_be_is_kept_whole(place: Place) {
+    let bus = place.open().await;
+    let payload = Bytes::from(vec![0xA7; 1024 * 1024 - 100]);
+    bury(&bus, Message { payload: payload.clone(), ..message("") }, &info()).await;
+    let letter = letters(&bus).await.remove(0);
+    assert!(letter.payload == payload && letter.info.class == "failed");
+    bus.drop_dead_letter(letter.number).await.unwrap();
+}

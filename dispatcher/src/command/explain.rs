@@ -10,7 +10,7 @@ use std::{fs, io};
 use clap::Args;
 use shared::event::Kind;
 
-use super::output::{Output, Paint};
+use super::output::{self, Output, Paint};
 use super::planning::Planning;
 use crate::manifest;
 use crate::plan::{self, IncomingEvent};
@@ -44,7 +44,7 @@ impl Explain {
     pub fn run(&self) -> ExitCode {
         match self.explain() {
             Ok((text, code)) => {
-                print!("{text}");
+                output::print(&text);
                 code
             }
             Err((message, code)) => {
@@ -101,4 +101,72 @@ fn guess(path: &Path, event_type: &str) -> Option<String> {
     }
     let folder = path.parent().filter(|_| path.ends_with("sample.cloudevent"))?;
     Some(folder.canonicalize().ok()?.file_name()?.to_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shipped() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")
+    }
+
+    fn explain(
+        event: PathBuf,
+        subject: Option<&str>,
+        output: Output,
+    ) -> Result<(String, ExitCode), (String, u8)> {
+        let planning = Planning::for_tests();
+        Explain { event, events: shipped(), subject: subject.map(str::to_owned), output, planning }.explain()
+    }
+
+    #[test]
+    fn a_sample_shows_what_matches_what_does_not_and_the_job() {
+        let (text, code) =
+            explain(shipped().join("user-saved/sample.cloudevent"), None, Output::Text).unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
+        for part in [
+            "✓ EventSource user-saved matches",
+            "· EventSource swag-ordered does not match",
+            "    criterion 1: subject /^swag-ordered$/ does not match “user-saved”",
+            "✓ EventTrigger user-saved-trigger: Create Job default/user-saved-",
+            "    EventSource customer-saved does not match",
+            "---\napiVersion: batch/v1\nkind: Job\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn another_subject_matches_nothing_and_says_so() {
+        let sample = shipped().join("user-saved/sample.cloudevent");
+        let (text, code) = explain(sample, Some("elsewhere"), Output::Text).unwrap();
+        assert!(text.contains("no EventSource matches: the event is acknowledged and counted, nothing runs"));
+        assert_eq!(code, ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn machines_get_the_jobs_and_the_reasons() {
+        let (text, _) = explain(shipped().join("user-saved/sample.cloudevent"), None, Output::Json).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let triggers = value["eventTriggers"].as_array().unwrap();
+        let fires: Vec<_> = triggers.iter().filter(|trigger| trigger["fires"] == true).collect();
+        assert_eq!(fires.len(), 1);
+        assert_eq!(fires[0]["jobs"][0]["kind"], "Job");
+        assert_eq!(triggers.len(), 7);
+    }
+
+    #[test]
+    fn what_is_no_event_is_bad_input_and_an_unknown_type_needs_a_subject() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |text: &str| {
+            let path = dir.path().join("event.json");
+            fs::write(&path, text).unwrap();
+            path
+        };
+        assert_eq!(explain(file("{}"), None, Output::Text).unwrap_err().1, INPUT);
+        let foreign = r#"{"specversion":"1.0","id":"1","source":"x","type":"foreign"}"#;
+        assert!(explain(file(foreign), None, Output::Text).unwrap_err().0.contains("--subject"));
+        assert!(explain(file(foreign), Some("x"), Output::Text).is_ok());
+    }
 }

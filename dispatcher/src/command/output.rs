@@ -1,6 +1,6 @@
 //! How a command speaks: to people or to machines, with colour on a terminal only.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
 
@@ -12,6 +12,12 @@ pub enum Output {
     Text,
     /// For machines.
     Json,
+}
+
+/// Writes to standard output; a reader that has gone (`| head`) is no error.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Colours, or none.

@@ -43,6 +43,19 @@ pub struct Planning {
 }
 
 impl Planning {
+    /// What no option and no variable changes.
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self {
+            cluster_labels: vec![("role".into(), "deploy".into())],
+            namespaces: vec!["default".into()],
+            image_prefixes: Vec::new(),
+            allow_privileged: false,
+            allow_host: false,
+            allow_service_account_token: false,
+        }
+    }
+
     /// The cluster the dispatcher stands for.
     pub fn cluster(&self) -> Cluster {
         Cluster {

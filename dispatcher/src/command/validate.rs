@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Output, Paint};
+use super::output::{self, Output, Paint};
 use super::planning::Planning;
 use crate::manifest::{Problem, Severity};
 use crate::plan::BackendKind;
@@ -47,8 +47,8 @@ impl Validate {
     pub fn run(&self) -> ExitCode {
         let report = check(&self.dir, &self.planning.cluster(), &self.planning.policy(), self.backend);
         match self.output {
-            Output::Text => print!("{}", text(&report, Paint::for_stdout())),
-            Output::Json => println!("{}", machine(&report)),
+            Output::Text => output::print(&text(&report, Paint::for_stdout())),
+            Output::Json => output::print(&machine(&report)),
         }
         if report.errors() > 0 { ExitCode::from(CONFIGURATION) } else { ExitCode::SUCCESS }
     }
@@ -114,7 +114,7 @@ fn machine(report: &Report) -> String {
         },
         "problems": report.problems,
     });
-    format!("{document:#}")
+    format!("{document:#}\n")
 }
 
 #[cfg(test)]

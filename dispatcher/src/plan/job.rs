@@ -54,6 +54,7 @@ fn plan_value(
     stamp::identity(&mut value, identity, event, &requested.name);
     let job = typed::read(&value)?;
     policy.check_pod(&job)?;
+    stamp::check_size(&job)?;
     let spec = JobSpec::read(&job)?;
     environment::check(&spec)?;
     Ok(PlannedJob {

@@ -1,9 +1,10 @@
 //! Writes into a Job who it is: hashes in labels, which selectors can use; true values in annotations.
 
+use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Map, Value};
 
 use super::name::fit_label;
-use super::{Identity, IncomingEvent};
+use super::{Identity, IncomingEvent, PlanError, Stage};
 
 /// Label: [`Identity::hash`], on the Job and its Pods.
 pub const IDENTITY_LABEL: &str = "dispatcher.knapscen.disco/identity";
@@ -55,6 +56,20 @@ pub(super) fn identity(value: &mut Value, identity: &Identity, event: &IncomingE
     if !renamed.is_empty() {
         annotate("requested-labels", Value::Object(renamed).to_string());
     }
+}
+
+/// The API server takes no more annotations than this, all keys and values together.
+const MAX_ANNOTATIONS: usize = 256 << 10;
+
+/// Refuses a Job whose true values are too long to be kept.
+pub(super) fn check_size(job: &Job) -> Result<(), PlanError> {
+    let annotations = job.metadata.annotations.iter().flatten();
+    let bytes: usize = annotations.map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > MAX_ANNOTATIONS {
+        let message = format!("{bytes} bytes are more than an object may have ({MAX_ANNOTATIONS})");
+        return Err(PlanError::new(Stage::Check, message).at_field("metadata.annotations"));
+    }
+    Ok(())
 }
 
 /// Makes every label value valid; gives back the true values of those that were not.

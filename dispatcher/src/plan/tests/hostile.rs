@@ -207,6 +207,12 @@ fn what_no_program_can_be_given_is_refused() {
 }
 
 #[test]
+fn a_subject_too_long_to_be_kept_is_refused() {
+    let error = fault(plan_one(&job("j", QUOTED), &event(json!({"subject": "s".repeat(300_000)}))));
+    assert!(error.contains("metadata.annotations: "), "{error}");
+}
+
+#[test]
 fn a_generated_name_is_refused() {
     let text = job("j", QUOTED).replace("  name: j\n", "  generateName: j-\n");
     assert!(fault(plan_one(&text, &event(json!({})))).contains("second Job"));

@@ -35,9 +35,9 @@ Start here:
 #[derive(Parser)]
 #[command(version, about, after_help = AFTER_HELP, max_term_width = 110)]
 struct Arguments {
-    /// What is logged: a level, or filters such as dispatcher=debug
-    #[arg(long, global = true, env = "DISPATCHER_LOG", default_value = "info")]
-    log: String,
+    /// What is logged: a level, or filters such as dispatcher=debug [default: info for run, warn otherwise]
+    #[arg(long, global = true, env = "DISPATCHER_LOG")]
+    log: Option<String>,
     /// How log lines look
     #[arg(long, global = true, env = "DISPATCHER_LOG_FORMAT", value_enum, default_value = "auto")]
     log_format: logging::Format,
@@ -80,9 +80,8 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    // The demo shows its own progress.
-    let quiet = matches!(arguments.command, Command::Demo(_)) && arguments.log == "info";
-    logging::start(arguments.log_format, if quiet { "warn" } else { &arguments.log });
+    let usual = if matches!(arguments.command, Command::Run(_)) { "info,async_nats=warn" } else { "warn" };
+    logging::start(arguments.log_format, arguments.log.as_deref().unwrap_or(usual));
     shared::tls::install_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {

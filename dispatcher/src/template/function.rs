@@ -81,6 +81,7 @@ static TABLES: &[&[Function]] = &[
 /// The names of sprig that are not offered.
 static REFUSED: &[(&[&str], &str)] = &[
     (&["env", "expandenv"], "a template must not read the environment of the dispatcher"),
+    (&["fromToml"], "no event carries TOML: send JSON"),
     (&["getHostByName"], "rendering must not depend on the network"),
     (
         &[

@@ -59,6 +59,8 @@ impl Service {
         let address =
             listener.local_addr().map_err(|error| Error::bug("the port has no address").because(error))?;
         let bus = Bus::open(&parts.bus, Access::Consume).await.map_err(failed)?;
+        // Before anybody can publish: what the bus does not keep yet it refuses.
+        bus.ensure_subjects(&rules.subjects()).await.map_err(failed)?;
         let mut tokens = parts.tokens;
         tokens.loopback = address.ip().is_loopback();
         let backend = open_backend(parts.backend, &parts.bus, address, &mut tokens)?;

@@ -1,0 +1,88 @@
+//! Servers and dispatchers that die in mid-flow: nothing lost, nothing doubled.
+
+use tests::mariadb::MariaDb;
+use tests::{vendor, wait};
+
+use crate::system::{LIMIT, System, registration};
+
+const CUSTOMERS: usize = 6;
+
+fn publish_all(system: &System) {
+    for number in 0..CUSTOMERS {
+        system.publish(&registration(&format!("Company {number}")));
+    }
+}
+
+#[test]
+fn a_dispatcher_killed_with_jobs_running_loses_and_doubles_nothing() {
+    let system = System::start();
+    let dispatcher = system.dispatcher();
+    system.vendor.set(vendor::Mode::AcceptThenHang);
+    publish_all(&system);
+    // Jobs stand in the middle of their step; the dispatcher dies, and they live on.
+    system.vendor.until_requests(2);
+    dispatcher.running.kill();
+    system.vendor.set(vendor::Mode::Ok);
+    let _next = system.dispatcher();
+    system.until_onboarded(CUSTOMERS);
+    system.check_books(CUSTOMERS);
+}
+
+#[test]
+fn nats_stopped_and_started_in_mid_flow_loses_nothing() {
+    let mut system = System::start();
+    let _dispatcher = system.dispatcher();
+    publish_all(&system);
+    system.database.until_count("users WHERE saved_at IS NOT NULL", 2);
+    system.nats.stop();
+    system.nats.start_again();
+    system.until_onboarded(CUSTOMERS);
+    system.check_books(CUSTOMERS);
+}
+
+#[test]
+fn the_database_stopped_and_started_in_mid_flow_loses_nothing() {
+    let mut server = MariaDb::start();
+    let system = System::on(&server);
+    let _dispatcher = system.dispatcher();
+    publish_all(&system);
+    system.database.until_count("users WHERE saved_at IS NOT NULL", 2);
+    server.stop();
+    wait::until(LIMIT, "a Job has met the stopped database", || {
+        let metrics = tests::http::get(_dispatcher.port, "/metrics").ok()?.body;
+        metrics
+            .lines()
+            .any(|line| line.contains("outcome=\"try_again\"") && !line.ends_with(" 0"))
+            .then_some(())
+    });
+    server.start_again();
+    system.until_onboarded(CUSTOMERS);
+    system.check_books(CUSTOMERS);
+}
+
+#[test]
+fn two_dispatchers_share_the_work_and_one_may_die() {
+    let system = System::start();
+    let one = system.dispatcher_with(&crate::system::shipped_events(), "one");
+    let _other = system.dispatcher_with(&crate::system::shipped_events(), "other");
+    publish_all(&system);
+    system.database.until_count("customers", 2);
+    one.running.kill();
+    system.until_onboarded(CUSTOMERS);
+    system.check_books(CUSTOMERS);
+}
+
+#[test]
+fn a_vendor_that_hangs_does_not_stop_the_registrations() {
+    let system = System::start();
+    let _dispatcher = system.dispatcher();
+    system.vendor.set(vendor::Mode::Hang);
+    publish_all(&system);
+    system.database.until_count("users WHERE saved_at IS NOT NULL", 3 * CUSTOMERS);
+    publish_all(&system);
+    system.database.until_count("users WHERE saved_at IS NOT NULL", 6 * CUSTOMERS);
+    assert_eq!(system.onboarded(), 0);
+    system.vendor.set(vendor::Mode::Ok);
+    system.until_onboarded(2 * CUSTOMERS);
+    system.check_books(2 * CUSTOMERS);
+}

@@ -80,7 +80,11 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    let usual = if matches!(arguments.command, Command::Run(_)) { "info,async_nats=warn" } else { "warn" };
+    let usual = if matches!(arguments.command, Command::Run(_)) {
+        "info,async_nats=warn"
+    } else {
+        "warn,dispatcher::bus=error"
+    };
     logging::start(arguments.log_format, arguments.log.as_deref().unwrap_or(usual));
     shared::tls::install_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -159,7 +159,12 @@ impl System {
     /// The dead letters as the command lists them.
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
         let listed = self.command(&["dead-letters", "list", "--output", "json"]).run_to(0);
-        listed.output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        listed
+            .output
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(|line: &Value| line["number"].is_u64())
+            .collect()
     }
 
     /// Waits for dead letters.

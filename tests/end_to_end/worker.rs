@@ -37,7 +37,7 @@ fn every_worker_is_done_once_and_a_repeat_changes_nothing() {
     assert_eq!(bench.vendor.requests().len(), 3);
     assert_eq!(bench.database.count("swag_orders"), 1);
     assert_eq!(bench.database.count("touchpoints"), 1);
-    assert_eq!(bench.database.count("users"), 1);
+    assert_eq!(bench.database.count("users"), 2);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) const STEPS: [(&str, &str); 7] = [
     ("create-touchpoints", "customer-onboarded"),
 ];
 
-const USERS: &str = r#"[{"name":"Ann","email":"ann@x.example","role":"customer_account_owner"}]"#;
+const USERS: &str = r#"[{"name":"Ann","email":"boss@x.example","role":"customer_account_owner"}]"#;
 
 impl Bench {
     pub(crate) fn start() -> Self {

@@ -11,7 +11,7 @@ pub mod rules;
 pub mod stop;
 pub mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,13 +67,13 @@ impl Engine {
     /// Runs until told to stop, and returns once everything taken is answered.
     pub async fn run(&self, stop: &Stop) {
         let mut lanes = JoinSet::new();
-        let mut known = BTreeMap::new();
+        let mut known = BTreeSet::new();
         loop {
             for subject in self.subjects().await {
-                known.entry(subject).or_insert_with_key(|subject| {
-                    let (inner, subject, stop) = (Arc::clone(&self.0), subject.clone(), stop.clone());
+                if known.insert(subject.clone()) {
+                    let (inner, stop) = (Arc::clone(&self.0), stop.clone());
                     lanes.spawn(async move { lane::run(&inner, &subject, &stop).await });
-                });
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(SUBJECTS_EVERY) => {}

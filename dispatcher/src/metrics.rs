@@ -269,7 +269,7 @@ impl Metrics {
         &self.0.recent
     }
 
-    /// All in the OpenMetrics text format.
+    /// All in the `OpenMetrics` text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &self.0.registry) {

@@ -44,12 +44,12 @@ fn nats_stopped_and_started_in_mid_flow_loses_nothing() {
 fn the_database_stopped_and_started_in_mid_flow_loses_nothing() {
     let mut server = MariaDb::start();
     let system = System::on(&server);
-    let _dispatcher = system.dispatcher();
+    let dispatcher = system.dispatcher();
     publish_all(&system);
     system.database.until_count("users WHERE saved_at IS NOT NULL", 2);
     server.stop();
     wait::until(LIMIT, "a Job has met the stopped database", || {
-        let metrics = tests::http::get(_dispatcher.port, "/metrics").ok()?.body;
+        let metrics = tests::http::get(dispatcher.port, "/metrics").ok()?.body;
         metrics
             .lines()
             .any(|line| line.contains("outcome=\"try_again\"") && !line.ends_with(" 0"))

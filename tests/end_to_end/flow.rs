@@ -103,7 +103,7 @@ fn a_hand_written_customer_and_user_of_a_foreign_client_are_taken() {
 #[test]
 fn the_same_event_twice_changes_nothing() {
     let system = System::start();
-    let _dispatcher = system.dispatcher();
+    let dispatcher = system.dispatcher();
     let event = registration("Twice Ltd");
     for _ in 0..3 {
         system.publish(&event);
@@ -112,7 +112,7 @@ fn the_same_event_twice_changes_nothing() {
     // Once more, after all is done.
     system.publish(&event);
     wait::until(LIMIT, "nothing waits any more", || {
-        let metrics = http::get(_dispatcher.port, "/metrics").ok()?.body;
+        let metrics = http::get(dispatcher.port, "/metrics").ok()?.body;
         metrics.contains("dispatcher_events_received_total{subject=\"customer-registered\"} 4").then(
             || metrics.contains("dispatcher_bus_in_flight{subject=\"customer-registered\"} 0").then_some(()),
         )?

@@ -92,7 +92,7 @@ impl System {
     /// A command of the dispatcher that needs bus and database.
     pub(crate) fn command(&self, arguments: &[&str]) -> Program {
         let program = Program::dispatcher().settings(self.nats.settings()).settings(self.database.settings());
-        arguments.iter().fold(program, |program, argument| program.argument(argument))
+        arguments.iter().fold(program, tests::program::Program::argument)
     }
 
     pub(crate) fn publish(&self, event: &Value) {

@@ -12,6 +12,7 @@ use crate::plan::{Identity, PlannedJob};
 #[derive(Clone, Debug)]
 pub struct Docker(Infallible);
 
+#[expect(clippy::unused_async, reason = "every backend is asked the same way")]
 impl Docker {
     /// A configuration error that names what to use instead.
     pub fn open() -> Result<Self> {

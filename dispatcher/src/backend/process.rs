@@ -150,17 +150,17 @@ impl Process {
             let report = folder.report(record.attempt).await;
             let exit = match ended {
                 Ended::Exited(exit) => exit.or_report(&report),
-                Ended::Overdue(exit) => break policy::overdue(spec, &exit, report),
+                Ended::Overdue(exit) => break policy::overdue(spec, exit, report),
                 Ended::Stopped(exit) if exit.is_success() => break Outcome::Complete { report },
                 Ended::Stopped(_) => break Outcome::Stopped,
             };
-            match policy::next(spec, &exit, &report, record.failures, self.0.settings.backoff) {
+            match policy::next(spec, exit, &report, record.failures, self.0.settings.backoff) {
                 Next::End(outcome) => break outcome,
                 Next::TryAfter { delay, failures } => {
                     record.failures = failures;
                     if !wait(delay, deadline, stop).await {
                         break match deadline {
-                            Some(at) if at <= Instant::now() => policy::overdue(spec, &exit, report),
+                            Some(at) if at <= Instant::now() => policy::overdue(spec, exit, report),
                             _ => Outcome::Stopped,
                         };
                     }

@@ -130,7 +130,9 @@ async fn list(common: &Common, wanted: Wanted) -> Result<()> {
     let bus = bus_access::visit(&common.bus).await?;
     let letters = all(&bus, wanted).await?;
     if common.output == Output::Json {
-        letters.iter().for_each(|letter| print::line(view(letter).to_string()));
+        for letter in &letters {
+            print::line(view(letter).to_string());
+        }
         return Ok(());
     }
     if letters.is_empty() {

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Publish to this NATS subject instead of the one of the event's type
     #[arg(long)]
     subject: Option<String>,
-    /// Post to a dispatcher's /events instead (with EVENTS_TOKEN from the environment, if set)
+    /// Post to a dispatcher's /events instead (with `EVENTS_TOKEN` from the environment, if set)
     #[arg(long, value_name = "URL")]
     to: Option<String>,
 }

@@ -110,7 +110,7 @@ async fn run_trigger(inner: &Arc<Inner>, delivery: &Delivery, plan: TriggerPlan,
                 ..Why::default()
             })
         }
-        Ok(Action::Skip(_)) => {
+        Ok(Action::Skip(_) | Action::Create { sync: SyncMode::DryRun, .. }) => {
             inner.metrics.job_ended(&trigger, JobOutcome::Skipped);
             End::Done
         }
@@ -120,10 +120,6 @@ async fn run_trigger(inner: &Arc<Inner>, delivery: &Delivery, plan: TriggerPlan,
                 End::TryAgain(Why { class: "Delete".into(), reason: error.to_string(), ..Why::default() })
             }
         },
-        Ok(Action::Create { sync: SyncMode::DryRun, .. }) => {
-            inner.metrics.job_ended(&trigger, JobOutcome::Skipped);
-            End::Done
-        }
         Ok(Action::Create { sync, jobs }) => {
             let again = if sync == SyncMode::OneTime { Again::Never } else { Again::Replace };
             let mut end = End::Done;

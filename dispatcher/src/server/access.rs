@@ -20,13 +20,13 @@ pub struct Tokens {
 
 impl Tokens {
     /// Whether an event may come in.
-    pub fn may_publish(&self, headers: &HeaderMap) -> Result<(), Response> {
+    pub fn may_publish(&self, headers: &HeaderMap) -> Result<(), Box<Response>> {
         let known = [&self.events, &self.workers, &self.admin];
         self.check(headers, &known, self.events.is_none(), "EVENTS_TOKEN")
     }
 
     /// Whether dead letters may be seen, replayed and dropped.
-    pub fn may_administer(&self, headers: &HeaderMap) -> Result<(), Response> {
+    pub fn may_administer(&self, headers: &HeaderMap) -> Result<(), Box<Response>> {
         self.check(headers, &[&self.admin], self.admin.is_none(), "ADMIN_TOKEN")
     }
 
@@ -36,7 +36,7 @@ impl Tokens {
         known: &[&Option<Secret>],
         open: bool,
         variable: &str,
-    ) -> Result<(), Response> {
+    ) -> Result<(), Box<Response>> {
         // A page of another site may post to loopback from a browser; it cannot leave out its origin.
         let from_browser = headers.contains_key(header::ORIGIN);
         if open && self.loopback && !from_browser {
@@ -52,10 +52,12 @@ impl Tokens {
         if open && !self.loopback {
             let text =
                 format!("off: set {variable} on the dispatcher to open this endpoint beyond loopback\n");
-            return Err((StatusCode::FORBIDDEN, text).into_response());
+            return Err(Box::new((StatusCode::FORBIDDEN, text).into_response()));
         }
         let text = format!("send the header Authorization: Bearer <{variable}>\n");
-        Err((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response())
+        Err(Box::new(
+            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response(),
+        ))
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Response {
     if let Err(refused) = app.tokens.may_administer(&headers) {
-        return refused;
+        return *refused;
     }
     let Wanted { subject, customer, reason, after, limit } = wanted;
     match app.bus.dead_letters(&Filter { subject, customer, reason, after, limit: limit.min(1000) }).await {
@@ -49,7 +49,7 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Response {
     if let Err(refused) = app.tokens.may_administer(&headers) {
-        return refused;
+        return *refused;
     }
     match app.bus.dead_letter_by_number(number).await {
         Ok(Some(letter)) => Json(view(&letter)).into_response(),
@@ -64,7 +64,7 @@ pub(super) async fn replay(
     headers: HeaderMap,
 ) -> Response {
     if let Err(refused) = app.tokens.may_administer(&headers) {
-        return refused;
+        return *refused;
     }
     match app.bus.replay(number).await {
         Ok(Some(receipt)) => {
@@ -82,7 +82,7 @@ pub(super) async fn discard(
     headers: HeaderMap,
 ) -> Response {
     if let Err(refused) = app.tokens.may_administer(&headers) {
-        return refused;
+        return *refused;
     }
     match app.bus.drop_dead_letter(number).await {
         Ok(true) => {

@@ -25,7 +25,7 @@ pub(super) async fn receive(
     body: Bytes,
 ) -> Response {
     if let Err(refused) = app.tokens.may_publish(&headers) {
-        return refused;
+        return *refused;
     }
     let pairs: Vec<_> = headers
         .iter()

@@ -8,7 +8,7 @@ use super::{Cause, Outcome, Report};
 use crate::plan::{FailureAction, JobSpec};
 
 /// Kubernetes waits at most this long between two tries.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(360);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(6);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) enum Next {
 }
 
 /// After a try that ended by itself, with so many counted failures before it.
-pub(super) fn next(spec: &JobSpec, exit: &Exit, report: &Report, failures: u32, base: Duration) -> Next {
+pub(super) fn next(spec: &JobSpec, exit: Exit, report: &Report, failures: u32, base: Duration) -> Next {
     if exit.is_success() {
         return Next::End(Outcome::Complete { report: report.clone() });
     }
@@ -85,7 +85,7 @@ pub(super) fn next(spec: &JobSpec, exit: &Exit, report: &Report, failures: u32, 
 }
 
 /// A Job that took longer than it may.
-pub(super) fn overdue(spec: &JobSpec, exit: &Exit, report: Report) -> Outcome {
+pub(super) fn overdue(spec: &JobSpec, exit: Exit, report: Report) -> Outcome {
     let limit = spec.active_deadline.unwrap_or_default().as_secs();
     let message = format!("the Job took longer than its {limit} s (activeDeadlineSeconds)");
     // A hung server is the usual reason, and that passes.

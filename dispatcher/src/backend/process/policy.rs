@@ -74,12 +74,12 @@ pub(super) fn next(spec: &JobSpec, exit: Exit, report: &Report, failures: u32, b
     }
     let action = exit.code().and_then(|code| spec.failure_action(code)).unwrap_or(FailureAction::Count);
     let failures = match action {
-        FailureAction::FailJob => return Next::End(failed(Cause::PodFailurePolicy, *exit, report)),
+        FailureAction::FailJob => return Next::End(failed(Cause::PodFailurePolicy, exit, report)),
         FailureAction::Ignore => failures,
         FailureAction::Count => failures + 1,
     };
     if failures > spec.backoff_limit {
-        return Next::End(failed(Cause::BackoffLimitExceeded, *exit, report));
+        return Next::End(failed(Cause::BackoffLimitExceeded, exit, report));
     }
     Next::TryAfter { delay: backoff(base, failures.max(1)), failures }
 }

@@ -9,6 +9,8 @@ mod lane;
 mod memory;
 pub mod rules;
 pub mod stop;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 
 use std::collections::BTreeSet;

@@ -251,3 +251,6 @@ async fn wait(delay: Duration, deadline: Option<Instant>, stop: &Stop) -> bool {
         () = stop.draining() => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

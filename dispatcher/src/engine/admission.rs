@@ -1,7 +1,8 @@
 //! Who may start a Job: a global limit, and for each lane a share of it that shrinks as the slots run out.
 //!
 //! The rule is the dynamic threshold of shared-memory switches: a lane may start while it runs fewer than twice the free
-//! slots. A lane alone gets two thirds of all; one that hangs leaves the rest to the others. Nobody is counted ahead.
+//! slots, and the last slot is for a lane that has none. A lane alone gets two thirds of all; one that hangs leaves the rest to
+//! the others. Nobody is counted ahead.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,12 @@ use tokio::sync::{Notify, oneshot};
 
 /// Whether a lane with so many running Jobs may start another one.
 pub const fn may_start(running: usize, free: usize) -> bool {
-    free > 0 && (running == 0 || running < 2 * free)
+    match free {
+        0 => false,
+        // The last one is for a lane that has none yet.
+        1 => running == 0,
+        _ => running < 2 * free,
+    }
 }
 
 /// How many more a lane may start now, one after the other.

@@ -12,7 +12,7 @@ use super::identity::ProcessId;
 use super::policy::Exit;
 use super::record::{Folder, Record};
 use super::{Cause, Settings, environment};
-use crate::plan::PlannedJob;
+use crate::plan::{PlannedJob, expand};
 
 /// How often an adopted process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -96,7 +96,7 @@ fn command(
         .iter()
         .skip(1)
         .chain(&spec.args)
-        .map(|text| environment::expand(text, &variables))
+        .map(|text| expand(text, |name| variables.get(name).cloned()))
         .collect();
     // A file, not a pipe: a child must be able to write when this dispatcher is gone.
     let output = File::create(folder.output(attempt)).map_err(|error| disk(&error))?;
@@ -111,6 +111,13 @@ fn command(
         .stderr(errors)
         .process_group(0)
         .kill_on_drop(false);
+    if let Some(folder) = &spec.working_dir {
+        if !std::path::Path::new(folder).is_dir() {
+            let message = format!("the working directory {folder} does not exist on this machine");
+            return Err(StartError::Refused(Cause::ConfigurationError, message));
+        }
+        command.current_dir(folder);
+    }
     Ok((command, program.display().to_string()))
 }
 

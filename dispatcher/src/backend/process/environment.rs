@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::child::StartError;
 use super::secret::{Content, Source};
 use super::{Cause, Settings};
-use crate::plan::{EnvFrom, EnvValue, JobSpec, KeyRef};
+use crate::plan::{EnvFrom, EnvValue, JobSpec, KeyRef, expand};
 
 /// The kernel refuses to start a process with a longer string (`MAX_ARG_STRLEN`), `NAME=`, value and end included.
 const LONGEST_STRING: usize = 128 * 1024;
@@ -27,7 +27,7 @@ pub(super) fn of(spec: &JobSpec, settings: &Settings) -> Result<BTreeMap<String,
     let mut own = BTreeMap::new();
     for variable in &spec.env {
         let value = match &variable.value {
-            EnvValue::Literal(value) => Some(expand(value, &own)),
+            EnvValue::Literal(value) => Some(expand(value, |name| own.get(name).cloned())),
             EnvValue::SecretKey(key) => files.value(Kind::Secret, key)?,
             EnvValue::ConfigMapKey(key) => files.value(Kind::ConfigMap, key)?,
             EnvValue::Unsupported(what) => {
@@ -40,31 +40,6 @@ pub(super) fn of(spec: &JobSpec, settings: &Settings) -> Result<BTreeMap<String,
     }
     variables.extend(own);
     Ok(variables)
-}
-
-/// `$(NAME)` becomes the variable's value where there is one, `$$` a dollar sign; as Kubernetes does it, where a value of
-/// `env` sees those above it, `command` and `args` see all.
-pub(super) fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        expanded.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            expanded.push('$');
-            rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|open| open.split_once(')')) {
-            match variables.get(name) {
-                Some(value) => expanded.push_str(value),
-                None => expanded.extend(["$(", name, ")"]),
-            }
-            rest = after;
-        } else {
-            expanded.push('$');
-        }
-    }
-    expanded.push_str(rest);
-    expanded
 }
 
 /// Refuses what `execve` would refuse without saying which variable it was.
@@ -154,25 +129,6 @@ fn refused(message: String) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_is_expanded_as_kubernetes_does() {
-        let variables =
-            BTreeMap::from([("A".to_owned(), "1".to_owned()), ("B".to_owned(), "$(A)".to_owned())]);
-        for (text, expanded) in [
-            ("plain", "plain"),
-            ("$(A)-$(A)", "1-1"),
-            ("$(B)", "$(A)"),
-            ("$(MISSING)", "$(MISSING)"),
-            ("$$(A)", "$(A)"),
-            ("$$$$", "$$"),
-            ("$A ${A} $(A", "$A ${A} $(A"),
-            ("cost: 5$", "cost: 5$"),
-            ("$é$", "$é$"),
-        ] {
-            assert_eq!(expand(text, &variables), expanded, "{text}");
-        }
-    }
 
     #[test]
     fn a_variable_that_no_process_can_have_is_named() {

@@ -1,0 +1,134 @@
+//! Jobs as real processes: how they end, what they are given, and what a crash leaves to the next dispatcher.
+
+mod adoption;
+mod ending;
+mod given;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Images, Process, Settings, Source};
+use crate::backend::{Again, Outcome, Ran};
+use crate::engine::stop::{Stop, Stopper, channel};
+use crate::manifest::Place;
+use crate::plan::{
+    EnvValue, EnvVariable, ExitCodes, FailureAction, FailureRule, Identity, JobSpec, PlannedJob,
+};
+
+/// A process backend with a state folder of its own.
+struct Ground {
+    folder: TempDir,
+    settings: Settings,
+    stopper: Stopper,
+    stop: Stop,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (stopper, stop) = channel();
+        let settings = Settings {
+            images: Images { bin_dir: folder.path().join("bin"), overrides: BTreeMap::new() },
+            secrets: BTreeMap::new(),
+            config_maps: BTreeMap::new(),
+            state_dir: folder.path().join("state"),
+            backoff: Duration::from_millis(10),
+            sink: None,
+        };
+        Self { folder, settings, stopper, stop }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn secret(mut self, name: &str, text: &str) -> Self {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        self.settings.secrets.insert(name.to_owned(), Source(path));
+        self
+    }
+
+    /// As a dispatcher that has just been started would.
+    fn backend(&self) -> Process {
+        Process::open(self.settings.clone()).unwrap()
+    }
+
+    async fn run(&self, job: &PlannedJob) -> Ran {
+        self.backend().run(job, Again::Replace, &self.stop).await
+    }
+
+    fn counted(&self, name: &str) -> usize {
+        std::fs::read_to_string(self.path().join(name)).map_or(0, |text| text.lines().count())
+    }
+
+    /// Polls until the file is there.
+    async fn file(&self, name: &str) -> String {
+        for _ in 0..1000 {
+            match std::fs::read_to_string(self.path().join(name)) {
+                Ok(text) if !text.is_empty() => return text,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+        panic!("{name} never came");
+    }
+}
+
+/// A Job that runs this script; `$HERE` is the test's folder.
+fn job(ground: &Ground, script: &str) -> PlannedJob {
+    let here = EnvVariable {
+        name: "HERE".to_owned(),
+        value: EnvValue::Literal(ground.path().display().to_string()),
+    };
+    let fatal = FailureRule {
+        action: FailureAction::FailJob,
+        exit_codes: Some(ExitCodes::In(vec![65, 70, 78])),
+        container: None,
+    };
+    let spec = JobSpec {
+        container: "worker".to_owned(),
+        image: "knapscen/worker:latest".to_owned(),
+        // Doubled, for a Job's command means `$$` where a shell sees `$`.
+        command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.replace('$', "$$")],
+        args: Vec::new(),
+        working_dir: None,
+        env_from: Vec::new(),
+        env: vec![here],
+        termination_message_path: "/dev/termination-log".to_owned(),
+        active_deadline: Some(Duration::from_secs(20)),
+        backoff_limit: 2,
+        failure_rules: vec![fatal],
+        ttl_after_finished: Some(Duration::from_secs(60)),
+        grace: Duration::from_millis(200),
+    };
+    PlannedJob {
+        namespace: "default".to_owned(),
+        name: "user-saved-1".to_owned(),
+        manifest: Value::Null,
+        job: Box::default(),
+        spec,
+        identity: identity("e1"),
+        template: Place::of_folder(Path::new("events")),
+    }
+}
+
+fn identity(event_id: &str) -> Identity {
+    Identity {
+        trigger: "user-saved-trigger".to_owned(),
+        source: "knapscen.disco".to_owned(),
+        subject: "1".to_owned(),
+        event_id: event_id.to_owned(),
+        replay: 0,
+    }
+}
+
+fn message(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Failed { message, .. } | Outcome::TryAgain { message, .. } => message,
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,184 @@
+//! Twice is the same as once: after a crash, for a second delivery, for another event of the same name.
+
+use super::*;
+use crate::backend::process::adoption::{Step, decide};
+use crate::backend::process::record::Record;
+use crate::backend::{Cause, Report};
+
+/// A dispatcher that is killed while its Job runs: the future is dropped, the child lives on.
+async fn crash_during(ground: &Ground, job: &PlannedJob) {
+    let backend = ground.backend();
+    tokio::select! {
+        ran = backend.run(job, Again::Replace, &ground.stop) => panic!("{ran:?}"),
+        _ = ground.file("began") => {}
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_outlives_its_dispatcher_is_awaited_and_not_started_again() {
+    for (code, complete) in [(0, true), (65, false)] {
+        let ground = Ground::new();
+        let script = format!(
+            r#"echo x >> "$HERE/began"; while [ ! -e "$HERE/go" ]; do /bin/sleep 0.02; done; echo '{{"exit_code":{code}}}' > "$TERMINATION_LOG"; exit {code}"#
+        );
+        let job = job(&ground, &script);
+        crash_during(&ground, &job).await;
+        let (ran, ()) = tokio::join!(ground.run(&job), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            std::fs::write(ground.path().join("go"), "").unwrap();
+        });
+        assert!(ran.adopted);
+        assert_eq!(matches!(ran.outcome, Outcome::Complete { .. }), complete, "{ran:?}");
+        assert_eq!(ground.counted("began"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_died_without_a_word_is_tried_again() {
+    let ground = Ground::new();
+    let script =
+        r#"echo $$ >> "$HERE/began"; [ "$(/bin/sed -n 2p "$HERE/began")" ] && exit 0; exec /bin/sleep 600"#;
+    let job = job(&ground, script);
+    crash_during(&ground, &job).await;
+    let pid: i32 = ground.file("began").await.lines().next().unwrap().parse().unwrap();
+    super::super::child::signal(pid, rustix::process::Signal::KILL);
+    let ran = ground.run(&job).await;
+    assert!(matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
+    assert_eq!((ran.attempts, ground.counted("began")), (2, 2));
+}
+
+#[tokio::test]
+async fn a_child_started_just_before_the_crash_is_found_without_its_pid() {
+    let ground = Ground::new();
+    let script = r#"echo x >> "$HERE/began"; while [ ! -e "$HERE/go" ]; do /bin/sleep 0.02; done; echo '{"exit_code":0}' > "$TERMINATION_LOG""#;
+    let job = job(&ground, script);
+    crash_during(&ground, &job).await;
+    // As it was on disk between the start and the note of its pid.
+    let path = ground.settings.state_dir.join("jobs/default.user-saved-1/record.json");
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    record["process"] = Value::Null;
+    std::fs::write(&path, record.to_string()).unwrap();
+    let (ran, ()) = tokio::join!(ground.run(&job), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        std::fs::write(ground.path().join("go"), "").unwrap();
+    });
+    assert!(matches!(ran.outcome, Outcome::Complete { .. }) && ran.adopted, "{ran:?}");
+    assert_eq!(ground.counted("began"), 1);
+}
+
+#[tokio::test]
+async fn a_second_delivery_of_the_same_event_takes_over_the_outcome() {
+    let ground = Ground::new();
+    let job = job(&ground, r#"echo x >> "$HERE/began"; exit 65"#);
+    let first = ground.run(&job).await;
+    let second = ground.run(&job).await;
+    assert_eq!((second.adopted, &second.outcome), (true, &first.outcome));
+    assert_eq!(ground.counted("began"), 1);
+}
+
+#[tokio::test]
+async fn two_deliveries_at_once_start_one_process() {
+    let ground = Ground::new();
+    let job = job(&ground, r#"echo x >> "$HERE/began"; /bin/sleep 0.1"#);
+    let (one, two) = (ground.backend(), ground.backend());
+    let (one, two) = tokio::join!(
+        one.run(&job, Again::Replace, &ground.stop),
+        two.run(&job, Again::Replace, &ground.stop)
+    );
+    assert!(one.adopted != two.adopted);
+    assert_eq!(ground.counted("began"), 1);
+}
+
+#[tokio::test]
+async fn another_event_replaces_an_ended_job_and_a_replay_is_another_event() {
+    let ground = Ground::new();
+    let mut job = job(&ground, r#"echo x >> "$HERE/began""#);
+    ground.run(&job).await;
+    job.identity.event_id = "e2".into();
+    assert!(!ground.run(&job).await.adopted);
+    job.identity.replay = 1;
+    assert!(!ground.run(&job).await.adopted);
+    assert_eq!(ground.counted("began"), 3);
+}
+
+#[tokio::test]
+async fn once_per_identity_means_that_no_other_event_runs_it() {
+    let ground = Ground::new();
+    let mut job = job(&ground, r#"echo x >> "$HERE/began""#);
+    ground.backend().run(&job, Again::Never, &ground.stop).await;
+    job.identity.event_id = "e2".into();
+    let ran = ground.backend().run(&job, Again::Never, &ground.stop).await;
+    assert!(ran.adopted && matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
+    assert_eq!(ground.counted("began"), 1);
+}
+
+#[tokio::test]
+async fn a_deleted_job_is_gone_and_so_is_its_process() {
+    let ground = Ground::new();
+    let job = job(&ground, r#"echo $$ > "$HERE/began"; exec /bin/sleep 600"#);
+    crash_during(&ground, &job).await;
+    ground.backend().delete(&job.identity).await.unwrap();
+    assert!(!ground.settings.state_dir.join("jobs/default.user-saved-1").exists());
+    let pid = ground.file("began").await;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    ground.backend().delete(&job.identity).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_ended_job_is_removed_when_its_time_is_over() {
+    use super::super::{record::milliseconds, tidy};
+    let ground = Ground::new();
+    let job = job(&ground, "exit 0");
+    ground.run(&job).await;
+    let (state, folder) =
+        (&ground.settings.state_dir, ground.settings.state_dir.join("jobs/default.user-saved-1"));
+    let now = milliseconds(std::time::SystemTime::now());
+    tidy::sweep(state, now + 30_000).unwrap();
+    assert!(folder.exists());
+    tidy::sweep(state, now + 180_000).unwrap();
+    assert!(!folder.exists());
+}
+
+#[test]
+fn what_is_found_decides_what_is_done() {
+    let ground = Ground::new();
+    let job = job(&ground, "");
+    let record = |outcome: Option<Outcome>| {
+        let mut record = Record::new(&job, Again::Replace);
+        outcome.into_iter().for_each(|outcome| record.end(outcome));
+        Some(record)
+    };
+    let complete = Outcome::Complete { report: Report::default() };
+    let failed = Outcome::Failed {
+        cause: Cause::PodFailurePolicy,
+        exit_code: Some(65),
+        message: String::new(),
+        report: Report::default(),
+    };
+    let again = Outcome::TryAgain {
+        cause: Cause::BackoffLimitExceeded,
+        exit_code: Some(75),
+        message: String::new(),
+        report: Report::default(),
+    };
+    let table = [
+        // found, step for the same event, step for another one
+        (None, "start", "start"),
+        (record(None), "follow", "wait"),
+        (record(Some(complete)), "report", "start"),
+        (record(Some(failed)), "report", "start"),
+        (record(Some(again)), "start", "start"),
+        (record(Some(Outcome::Stopped)), "start", "start"),
+    ];
+    let word = |step: &Step| match step {
+        Step::Start => "start",
+        Step::Report(..) => "report",
+        Step::Follow(_) => "follow",
+        Step::WaitFor(_) => "wait",
+    };
+    for (found, same, other) in table {
+        let step = |event: &str| decide(found.clone(), &identity(event), Again::Replace);
+        assert_eq!((word(&step("e1")), word(&step("e2"))), (same, other), "{found:?}");
+    }
+}

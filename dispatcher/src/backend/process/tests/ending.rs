@@ -1,0 +1,115 @@
+//! How a Job ends: exit codes, tries, deadline, stop.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::backend::Cause;
+
+#[tokio::test]
+async fn a_job_that_ends_with_0_is_complete_and_its_last_words_are_kept() {
+    let ground = Ground::new();
+    let ran = ground.run(&job(&ground, r#"echo '{"exit_code":0}' > "$TERMINATION_LOG"; echo noise"#)).await;
+    let Outcome::Complete { report } = ran.outcome else { panic!("{ran:?}") };
+    assert_eq!(report.as_str(), r#"{"exit_code":0}"#);
+    assert_eq!((ran.attempts, ran.adopted), (1, false));
+}
+
+#[tokio::test]
+async fn without_a_termination_message_the_last_line_of_the_output_counts() {
+    let ground = Ground::new();
+    let ran = ground.run(&job(&ground, "echo one; echo 'no such tier' >&2; exit 65")).await;
+    assert_eq!(message(&ran.outcome), "exit code 65: no such tier");
+}
+
+#[tokio::test]
+async fn exit_codes_of_the_failure_policy_end_the_job_at_once() {
+    for code in [65, 70, 78] {
+        let ground = Ground::new();
+        let ran = ground.run(&job(&ground, &format!("exit {code}"))).await;
+        let expected = (Cause::PodFailurePolicy, Some(code));
+        assert!(
+            matches!(ran.outcome, Outcome::Failed { cause, exit_code, .. } if (cause, exit_code) == expected),
+            "{ran:?}"
+        );
+        assert_eq!(ran.attempts, 1);
+    }
+}
+
+#[tokio::test]
+async fn other_failures_are_tried_again_up_to_the_backoff_limit() {
+    let ground = Ground::new();
+    let ran = ground.run(&job(&ground, r#"echo x >> "$HERE/tries"; exit 75"#)).await;
+    assert!(
+        matches!(
+            ran.outcome,
+            Outcome::TryAgain { cause: Cause::BackoffLimitExceeded, exit_code: Some(75), .. }
+        ),
+        "{ran:?}"
+    );
+    assert_eq!((ran.attempts, ground.counted("tries")), (3, 3));
+    let ground = Ground::new();
+    let ran = ground.run(&job(&ground, "exit 1")).await;
+    assert!(matches!(ran.outcome, Outcome::Failed { exit_code: Some(1), .. }), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_killed_try_is_followed_by_another() {
+    let ground = Ground::new();
+    let script = r#"echo x >> "$HERE/tries"; read -r _ second < "$HERE/tries"; [ -e "$HERE/again" ] && exit 0; : > "$HERE/again"; kill -9 $$"#;
+    let ran = ground.run(&job(&ground, script)).await;
+    assert!(matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
+    assert_eq!((ran.attempts, ground.counted("tries")), (2, 2));
+}
+
+#[tokio::test]
+async fn a_job_past_its_deadline_is_ended_with_its_whole_group() {
+    let ground = Ground::new();
+    let script = r#"trap '' TERM; /bin/sleep 600 & echo $! > "$HERE/grandchild"; wait; wait; /bin/sleep 600"#;
+    let mut job = job(&ground, script);
+    job.spec.active_deadline = Some(Duration::from_millis(300));
+    let began = Instant::now();
+    let ran = ground.run(&job).await;
+    assert!(matches!(ran.outcome, Outcome::TryAgain { cause: Cause::DeadlineExceeded, .. }), "{ran:?}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let grandchild = ground.file("grandchild").await;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", grandchild.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_job_finish_and_ends_it_after_the_grace_time() {
+    let ground = Ground::new();
+    let slow = job(&ground, r#": > "$HERE/began"; echo x > "$HERE/began"; /bin/sleep 0.2; exit 0"#);
+    let (ran, ()) = tokio::join!(ground.run(&slow), async {
+        ground.file("began").await;
+        ground.stopper.drain();
+    });
+    assert!(matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
+
+    let ground = Ground::new();
+    let hung = job(&ground, r#"echo x > "$HERE/began"; while :; do /bin/sleep 1; done"#);
+    let (ran, ()) = tokio::join!(ground.run(&hung), async {
+        ground.file("began").await;
+        ground.stopper.end();
+    });
+    assert_eq!(ran.outcome, Outcome::Stopped);
+    // What was handed back runs again, as the same event.
+    let next = Ground { stop: channel().1, ..ground };
+    let ran = next.run(&job(&next, "exit 0")).await;
+    assert_eq!(
+        (ran.adopted, ran.outcome),
+        (false, Outcome::Complete { report: crate::backend::Report::default() })
+    );
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_the_next_try() {
+    let mut ground = Ground::new();
+    ground.settings.backoff = Duration::from_secs(600);
+    let failing = job(&ground, r#"echo x > "$HERE/began"; exit 75"#);
+    let (ran, ()) = tokio::join!(ground.run(&failing), async {
+        ground.file("began").await;
+        ground.stopper.drain();
+    });
+    assert_eq!(ran.outcome, Outcome::Stopped);
+}

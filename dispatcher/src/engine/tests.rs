@@ -1,0 +1,262 @@
+//! The whole loop on the embedded bus with the shipped manifests and a backend that runs nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::stop::{Stopper, channel};
+use super::*;
+use crate::backend::{Cause, Outcome, Recording, Report};
+use crate::bus::{Access, Backlog, DeadLetter, Filter, Message, Settings as BusSettings};
+use crate::manifest;
+use crate::metrics::JobOutcome;
+
+const TRIGGER: &str = "customer-saved-trigger";
+
+/// An engine that runs.
+struct Ground {
+    _folder: TempDir,
+    bus: Bus,
+    backend: Recording,
+    metrics: Metrics,
+    stopper: Stopper,
+    engine: tokio::task::JoinHandle<()>,
+}
+
+impl Ground {
+    async fn start(script: impl IntoIterator<Item = Outcome>, max_attempts: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bus =
+            Bus::open(&BusSettings::embedded(folder.path().join("queue.db")), Access::Consume).await.unwrap();
+        let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+        let rules = Rules::new(manifest::load(&events).unwrap());
+        bus.ensure_subjects(&rules.subjects()).await.unwrap();
+        let (backend, metrics) = (Recording::with(script), Metrics::default());
+        let settings =
+            Settings { max_running: 4, max_attempts, cluster: Cluster::default(), policy: Policy::default() };
+        let (stopper, stop) = channel();
+        let recording = Backend::Recording(backend.clone());
+        let engine = Engine::new(bus.clone(), recording, rules, metrics.clone(), settings);
+        let engine = tokio::spawn(async move { engine.run(&stop).await });
+        let ground = Self { _folder: folder, bus, backend, metrics, stopper, engine };
+        // The bus counts what waits from the first fetch on.
+        ground.until(|left| left.iter().any(|one| one.subject == "customer-saved")).await;
+        ground
+    }
+
+    async fn until(&self, is_so: impl Fn(&[Backlog]) -> bool) {
+        let mut left = Vec::new();
+        for _ in 0..1500 {
+            left = self.bus.backlog().await.unwrap();
+            if is_so(&left) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never came: {left:?}");
+    }
+
+    async fn publish(&self, subject: &str, payload: impl ToString) {
+        let message = Message {
+            subject: subject.to_owned(),
+            payload: payload.to_string().into(),
+            ..Message::default()
+        };
+        self.bus.publish(message).await.unwrap();
+    }
+
+    /// Waits until the bus holds nothing more, then stops; what went to the dead letters.
+    async fn settled(self) -> (Recording, Metrics, Vec<DeadLetter>) {
+        self.until(|left| left.iter().all(|one| one.waiting + one.in_flight == 0)).await;
+        self.stopper.drain();
+        self.engine.await.unwrap();
+        let letters = self.bus.dead_letters(&Filter::default()).await.unwrap().letters;
+        (self.backend, self.metrics, letters)
+    }
+}
+
+fn event(id: &str) -> Value {
+    json!({
+        "specversion": "1.0", "id": id, "source": "knapscen.disco", "type": "disco.knapscen.customer.saved",
+        "subject": "550e8400-e29b-41d4-a716-446655440000", "datacontenttype": "application/json",
+        "data": {"name": "Test Company", "subscription_tier": "basic"},
+    })
+}
+
+fn failed(reason: &str) -> Outcome {
+    let report = Report::from_text(r#"{"exit_code":65}"#);
+    Outcome::Failed {
+        cause: Cause::PodFailurePolicy,
+        exit_code: Some(65),
+        message: reason.to_owned(),
+        report,
+    }
+}
+
+fn try_again(reason: &str) -> Outcome {
+    Outcome::TryAgain {
+        cause: Cause::BackoffLimitExceeded,
+        exit_code: Some(75),
+        message: reason.to_owned(),
+        report: Report::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_matching_event_runs_its_job_and_is_acknowledged() {
+    let ground = Ground::start([], 20).await;
+    ground.publish("customer-saved", event("test-event-001")).await;
+    let (backend, metrics, letters) = ground.settled().await;
+    let started = backend.started();
+    assert_eq!(started.len(), 1);
+    assert_eq!(started[0].name, "customer-saved-550e8400-e29b-41d4-a716-446655440000");
+    assert_eq!((metrics.jobs_ended(TRIGGER, JobOutcome::Complete), letters.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn an_event_that_nothing_matches_is_acknowledged_and_counted() {
+    let ground = Ground::start([], 20).await;
+    let mut other = event("e1");
+    other["type"] = json!("some.other.type");
+    ground.publish("customer-saved", other).await;
+    let (backend, metrics, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (0, 0));
+    assert!(metrics.text().contains("dispatcher_events_unmatched_total{subject=\"customer-saved\"} 1"));
+}
+
+#[tokio::test]
+async fn what_is_no_cloudevent_is_a_dead_letter_whole_and_holds_up_nothing() {
+    let ground = Ground::start([], 20).await;
+    ground.publish("customer-saved", "not json").await;
+    ground.publish("customer-saved", event("e1")).await;
+    let (backend, _, letters) = ground.settled().await;
+    assert_eq!(backend.started().len(), 1);
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        (&letters[0].payload[..], letters[0].info.class.as_str()),
+        (&b"not json"[..], "NotACloudEvent")
+    );
+}
+
+#[tokio::test]
+async fn a_loop_ends_after_32_hops() {
+    let ground = Ground::start([], 20).await;
+    for (id, hops) in [("e32", 32), ("e33", 33)] {
+        let mut event = event(id);
+        event["hopcount"] = json!(hops);
+        ground.publish("customer-saved", event).await;
+    }
+    let (backend, _, letters) = ground.settled().await;
+    assert_eq!(backend.started().len(), 1);
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].info.event_id.as_str(), letters[0].info.class.as_str()), ("e33", "HopLimit"));
+}
+
+#[tokio::test]
+async fn a_job_that_failed_for_good_is_a_dead_letter_with_its_own_words() {
+    let ground = Ground::start([failed("exit code 65: no such tier")], 20).await;
+    ground.publish("customer-saved", event("e1")).await;
+    let (backend, _, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (1, 1));
+    let info = &letters[0].info;
+    assert_eq!(info.reason, "exit code 65: no such tier");
+    assert_eq!(info.message, r#"{"exit_code":65}"#);
+    assert_eq!(info.triggers, [TRIGGER]);
+    assert_eq!(info.customer, "550e8400-e29b-41d4-a716-446655440000");
+    assert_eq!(letters[0].payload, event("e1").to_string().as_bytes());
+}
+
+#[tokio::test]
+async fn a_job_worth_another_try_gets_it() {
+    let ground = Ground::start([try_again("no database")], 20).await;
+    ground.publish("customer-saved", event("e1")).await;
+    let (backend, metrics, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (2, 0));
+    assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::TryAgain), 1);
+    assert!(metrics.text().contains("dispatcher_events_redelivered_total{subject=\"customer-saved\"} 1"));
+}
+
+#[tokio::test]
+async fn after_the_last_attempt_it_is_a_dead_letter() {
+    let ground = Ground::start([try_again("no database"), try_again("no database")], 2).await;
+    ground.publish("customer-saved", event("e1")).await;
+    let (backend, _, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (2, 1));
+    assert_eq!(letters[0].info.reason, "given up after 2 attempts: no database");
+    assert_eq!(letters[0].attempts, 2);
+}
+
+#[tokio::test]
+async fn a_replayed_dead_letter_runs_again_as_another_delivery() {
+    let ground = Ground::start([failed("bad")], 20).await;
+    ground.publish("customer-saved", event("e1")).await;
+    let number = loop {
+        if let Some(letter) = ground.bus.dead_letters(&Filter::default()).await.unwrap().letters.first() {
+            break letter.number;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    ground.bus.replay(number).await.unwrap().unwrap();
+    let (backend, metrics, letters) = ground.settled().await;
+    let hashes: Vec<_> = backend.started().iter().map(|job| job.identity.event_hash()).collect();
+    assert_eq!((hashes.len(), letters.len()), (2, 0));
+    assert_ne!(hashes[0], hashes[1]);
+    assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::Complete), 1);
+}
+
+#[tokio::test]
+async fn an_event_of_several_triggers_runs_only_those_again_that_have_not_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/customer-saved");
+    for name in ["eventsource.yaml", "configmap.yaml", "eventtrigger.yaml"] {
+        std::fs::copy(shipped.join(name), folder.path().join(name)).unwrap();
+    }
+    // A second trigger whose Job has another name.
+    for (name, word) in [("configmap.yaml", "customer-saved-job"), ("eventtrigger.yaml", TRIGGER)] {
+        let text = std::fs::read_to_string(shipped.join(name)).unwrap();
+        let text = text
+            .replace(word, &format!("second-{word}"))
+            .replace("customer-saved-job", "second-customer-saved-job");
+        let text =
+            text.replace("second-second-", "second-").replace("\"customer-saved-%s\"", "\"second-%s\"");
+        std::fs::write(folder.path().join(format!("second-{name}")), text).unwrap();
+    }
+    let rules = Rules::new(manifest::load(folder.path()).unwrap());
+    let ground = Ground::start([], 20).await;
+    ground.stopper.drain();
+    ground.engine.await.unwrap();
+
+    let backend = Recording::with([try_again("away")]);
+    let (stopper, stop) = channel();
+    let settings =
+        Settings { max_running: 4, max_attempts: 20, cluster: Cluster::default(), policy: Policy::default() };
+    let recording = Backend::Recording(backend.clone());
+    let engine = Engine::new(ground.bus.clone(), recording, rules, ground.metrics.clone(), settings);
+    let engine = tokio::spawn(async move { engine.run(&stop).await });
+    let ground = Ground { backend, stopper, engine, ..ground };
+    ground.publish("customer-saved", event("e1")).await;
+    let (backend, _, letters) = ground.settled().await;
+    let mut names: Vec<_> = backend.started().iter().map(|job| job.identity.trigger.clone()).collect();
+    let again = names.pop().unwrap();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_ne!(names[0], names[1]);
+    assert_eq!(again, names[0]);
+    assert_eq!(letters.len(), 0);
+}
+
+#[tokio::test]
+async fn a_stopping_engine_takes_no_more() {
+    let ground = Ground::start([], 20).await;
+    ground.stopper.drain();
+    ground.engine.await.unwrap();
+    let message = Message {
+        subject: "customer-saved".to_owned(),
+        payload: event("e1").to_string().into(),
+        ..Message::default()
+    };
+    ground.bus.publish(message).await.unwrap();
+    let waiting: u64 = ground.bus.backlog().await.unwrap().iter().map(|one| one.waiting).sum();
+    assert_eq!((waiting, ground.backend.started().len()), (1, 0));
+}

@@ -102,7 +102,7 @@ fn job(ground: &Ground, script: &str) -> PlannedJob {
         active_deadline: Some(Duration::from_secs(20)),
         backoff_limit: 2,
         failure_rules: vec![fatal],
-        ttl_after_finished: Some(Duration::from_secs(60)),
+        ttl_after_finished: Some(Duration::from_mins(1)),
         grace: Duration::from_millis(200),
     };
     PlannedJob {

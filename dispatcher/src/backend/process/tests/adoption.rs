@@ -146,7 +146,9 @@ fn what_is_found_decides_what_is_done() {
     let job = job(&ground, "");
     let record = |outcome: Option<Outcome>| {
         let mut record = Record::new(&job, Again::Replace);
-        outcome.into_iter().for_each(|outcome| record.end(outcome));
+        if let Some(outcome) = outcome {
+            record.end(outcome);
+        }
         Some(record)
     };
     let complete = Outcome::Complete { report: Report::default() };

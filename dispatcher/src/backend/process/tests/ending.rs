@@ -105,7 +105,7 @@ async fn a_stop_lets_a_job_finish_and_ends_it_after_the_grace_time() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_the_next_try() {
     let mut ground = Ground::new();
-    ground.settings.backoff = Duration::from_secs(600);
+    ground.settings.backoff = Duration::from_mins(10);
     let failing = job(&ground, r#"echo x > "$HERE/began"; exit 75"#);
     let (ran, ()) = tokio::join!(ground.run(&failing), async {
         ground.file("began").await;

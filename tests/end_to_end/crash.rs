@@ -96,3 +96,37 @@ fn order_swag_killed_anywhere_orders_once() {
         assert_eq!(bench.database.count("swag_orders"), 1, "{point:?}");
     }
 }
+
+#[test]
+fn register_corporate_customer_killed_anywhere_records_one_registration() {
+    for point in DATABASE_AND_BROKER {
+        let bench = kill_and_repeat("register-corporate-customer", "customer-saved", point);
+        assert_eq!((bench.database.count("customers"), bench.database.count("users")), (2, 1), "{point:?}");
+    }
+}
+
+#[test]
+fn save_customer_killed_anywhere_announces_each_user_once() {
+    for point in DATABASE_AND_BROKER {
+        let bench = kill_and_repeat("save-customer", "user-saved", point);
+        assert_eq!((bench.database.count("customers"), bench.database.count("users")), (2, 1), "{point:?}");
+    }
+}
+
+#[test]
+fn notify_marketing_killed_anywhere_sends_one_note() {
+    let webhook = [Point::Vendor(vendor::Mode::Hang), Point::Vendor(vendor::Mode::AcceptThenHang)];
+    for point in DATABASE_AND_BROKER.into_iter().chain(webhook) {
+        let bench = kill_and_repeat("notify-marketing", "swag-ordered", point);
+        assert_eq!((bench.vendor.orders().len(), distinct_mails(&bench.smtp)), (1, 1), "{point:?}");
+    }
+}
+
+#[test]
+fn create_touchpoints_killed_anywhere_plans_once() {
+    let crm = [Point::Vendor(vendor::Mode::Hang), Point::Vendor(vendor::Mode::AcceptThenHang)];
+    for point in DATABASE_AND_BROKER.into_iter().chain(crm) {
+        let bench = kill_and_repeat("create-touchpoints", "customer-onboarded", point);
+        assert_eq!((bench.vendor.orders().len(), bench.database.count("touchpoints")), (1, 1), "{point:?}");
+    }
+}

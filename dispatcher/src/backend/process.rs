@@ -16,7 +16,7 @@ mod secret;
 mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -73,6 +73,16 @@ impl Process {
         Ok(Self(Arc::new(Inner { settings, running: Mutex::default() })))
     }
 
+    /// The token by which workers publish through this dispatcher. It stays the same from start to start: a child that
+    /// outlived the last dispatcher holds it.
+    pub fn sink_token(state_dir: &Path) -> Result<Secret> {
+        record::prepare(state_dir)?;
+        record::sink_token(state_dir).map_err(|error| {
+            let message = format!("cannot keep a token in the state folder {}", state_dir.display());
+            Error::configuration(message).because(error)
+        })
+    }
+
     pub(super) async fn run(&self, job: &PlannedJob, again: Again, stop: &Stop) -> Ran {
         let folder = match Folder::lock(&self.0.settings.state_dir, job, stop).await {
             Ok(Some(folder)) => folder,
@@ -94,10 +104,13 @@ impl Process {
             }
             Step::WaitFor(record) => {
                 let mut other = Running::adopt(&folder, &record).await;
+                // Nobody else watches its deadline while we hold its folder.
                 tokio::select! {
-                    _ = other.wait() => self.start(&folder, Record::new(job, again), job, stop).await,
-                    () = stop.draining() => Ran::stopped(),
+                    _ = other.wait() => {}
+                    () = overdue(deadline(job, &record)) => drop(other.end(job.spec.grace).await),
+                    () = stop.draining() => return Ran::stopped(),
                 }
+                self.start(&folder, Record::new(job, again), job, stop).await
             }
         }
     }
@@ -141,10 +154,7 @@ impl Process {
         stop: &Stop,
     ) -> Ran {
         let spec = &job.spec;
-        let deadline = spec.active_deadline.map(|limit| {
-            let spent = SystemTime::now().duration_since(record.started()).unwrap_or_default();
-            Instant::now() + limit.saturating_sub(spent)
-        });
+        let deadline = deadline(job, &record);
         let outcome = loop {
             let ended = self.attend(&mut running, deadline, spec.grace, stop).await;
             let report = folder.report(record.attempt).await;
@@ -191,15 +201,9 @@ impl Process {
         if let Some(pid) = pid {
             self.running().insert(pid);
         }
-        let overdue = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         let ended = tokio::select! {
             exit = running.wait() => Ended::Exited(exit),
-            () = overdue => Ended::Overdue(running.end(grace).await),
+            () = overdue(deadline) => Ended::Overdue(running.end(grace).await),
             () = stop.ending() => Ended::Stopped(running.end(grace.min(stop.kill_after())).await),
         };
         if let Some(pid) = pid {
@@ -239,6 +243,21 @@ impl Process {
         for pid in self.running().iter() {
             child::signal(*pid, rustix::process::Signal::TERM);
         }
+    }
+}
+
+/// When a Job that began then must have ended.
+fn deadline(job: &PlannedJob, record: &Record) -> Option<Instant> {
+    let limit = job.spec.active_deadline?;
+    let spent = SystemTime::now().duration_since(record.started()).unwrap_or_default();
+    Some(Instant::now() + limit.saturating_sub(spent))
+}
+
+/// Returns at the deadline; never where there is none.
+async fn overdue(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use shared::config::Secret;
 use shared::error::{Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -149,7 +148,7 @@ fn open_backend(
         BackendChoice::Process(mut settings) => {
             if bus.bus == crate::bus::Kind::Embedded {
                 // Workers reach the embedded bus through our own POST /events.
-                let token = Secret::from(shared::Uuid::new_v4().simple().to_string());
+                let token = Process::sink_token(&settings.state_dir)?;
                 let host = if address.ip().is_unspecified() {
                     "127.0.0.1".to_owned()
                 } else {

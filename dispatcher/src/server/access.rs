@@ -12,7 +12,7 @@ pub struct Tokens {
     pub events: Option<Secret>,
     /// For dead letters: replay and drop.
     pub admin: Option<Secret>,
-    /// What our own workers carry; made anew at each start.
+    /// What our own workers carry.
     pub workers: Option<Secret>,
     /// The server is reachable from this machine only.
     pub loopback: bool,

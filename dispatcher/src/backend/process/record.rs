@@ -6,12 +6,13 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use shared::config::Secret;
 use shared::error::{Error, Result};
 
 use super::super::Again;
@@ -224,6 +225,23 @@ pub(super) fn prepare(state_dir: &Path) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The token in the state folder, made at the first call. The folder is this user's alone.
+pub(super) fn sink_token(state_dir: &Path) -> io::Result<Secret> {
+    let path = state_dir.join("sink-token");
+    match fs::read_to_string(&path) {
+        Ok(token) if !token.trim().is_empty() => return Ok(Secret::from(token.trim().to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let token = shared::Uuid::new_v4().simple().to_string();
+    let new = state_dir.join("sink-token.new");
+    fs::write(&new, &token)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+    fs::rename(new, path)?;
+    Ok(Secret::from(token))
 }
 
 /// Every Job of an identity, each locked by us.

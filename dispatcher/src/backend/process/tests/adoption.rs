@@ -102,6 +102,26 @@ async fn another_event_replaces_an_ended_job_and_a_replay_is_another_event() {
 }
 
 #[tokio::test]
+async fn a_hung_child_of_another_event_is_ended_at_its_deadline_and_then_replaced() {
+    let ground = Ground::new();
+    let mut job =
+        job(&ground, r#"[ -e "$HERE/began" ] && exit 0; echo $$ > "$HERE/began"; exec /bin/sleep 600"#);
+    crash_during(&ground, &job).await;
+    job.identity.event_id = "e2".into();
+    job.spec.active_deadline = Some(Duration::from_millis(200));
+    let ran = ground.run(&job).await;
+    assert!(!ran.adopted && matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
+}
+
+#[test]
+fn the_token_of_the_workers_survives_a_restart() {
+    let ground = Ground::new();
+    let token = || Process::sink_token(&ground.settings.state_dir).unwrap();
+    assert_eq!(token(), token());
+    assert_eq!(token().expose().len(), 32);
+}
+
+#[tokio::test]
 async fn once_per_identity_means_that_no_other_event_runs_it() {
     let ground = Ground::new();
     let mut job = job(&ground, r#"echo x >> "$HERE/began""#);

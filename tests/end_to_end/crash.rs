@@ -25,6 +25,9 @@ const DATABASE_AND_BROKER: [Point; 7] = [
     Point::Nats("HPUB", true),
 ];
 
+const MAIL: [Point; 3] =
+    [Point::Smtp("DATA", false), Point::Smtp("\r\n.\r\n", false), Point::Smtp("\r\n.\r\n", true)];
+
 fn kill_and_repeat(step: &str, emits: &str, point: Point) -> Bench {
     let bench = Bench::start();
     let (database, nats) = (Proxy::before(database_port(&bench)), Proxy::before(bench.nats.port()));
@@ -40,12 +43,13 @@ fn kill_and_repeat(step: &str, emits: &str, point: Point) -> Bench {
         .worker(step)
         .settings(bench.database.settings_through(database.port()))
         .set("NATS_SERVER", &format!("nats://127.0.0.1:{}", nats.port()));
-    let worker = if step == "send-welcome-email" {
-        worker.settings(bench.smtp.settings_through(smtp.port()))
-    } else {
-        worker
+    let worker = match step {
+        "send-welcome-email" | "notify-marketing" => {
+            worker.settings(bench.smtp.settings_through(smtp.port()))
+        }
+        _ => worker,
     };
-    let running = worker.start();
+    let mut running = worker.start();
     match point {
         Point::Database(..) => database.until_reached(),
         Point::Nats(..) => nats.until_reached(),
@@ -79,8 +83,7 @@ fn save_user_killed_anywhere_saves_one_user_and_announces_it_once() {
 
 #[test]
 fn send_welcome_email_killed_anywhere_sends_one_mail() {
-    let mail = [Point::Smtp("DATA", false), Point::Smtp("\r\n.\r\n", false), Point::Smtp("\r\n.\r\n", true)];
-    for point in DATABASE_AND_BROKER.into_iter().chain(mail) {
+    for point in DATABASE_AND_BROKER.into_iter().chain(MAIL) {
         let bench = kill_and_repeat("send-welcome-email", "marketing-notified", point);
         assert_eq!(distinct_mails(&bench.smtp), 1, "{point:?}");
         assert_eq!(bench.database.count("sent_mails"), 1, "{point:?}");
@@ -116,7 +119,7 @@ fn save_customer_killed_anywhere_announces_each_user_once() {
 #[test]
 fn notify_marketing_killed_anywhere_sends_one_note() {
     let webhook = [Point::Vendor(vendor::Mode::Hang), Point::Vendor(vendor::Mode::AcceptThenHang)];
-    for point in DATABASE_AND_BROKER.into_iter().chain(webhook) {
+    for point in DATABASE_AND_BROKER.into_iter().chain(webhook).chain(MAIL) {
         let bench = kill_and_repeat("notify-marketing", "swag-ordered", point);
         assert_eq!((bench.vendor.orders().len(), distinct_mails(&bench.smtp)), (1, 1), "{point:?}");
     }

@@ -16,16 +16,21 @@ fn publish_all(system: &System) {
 #[test]
 fn a_dispatcher_killed_with_jobs_running_loses_and_doubles_nothing() {
     let system = System::start();
-    let dispatcher = system.dispatcher();
-    system.vendor.set(vendor::Mode::AcceptThenHang);
+    let mut dispatcher = system.dispatcher();
+    system.vendor.set(vendor::Mode::AcceptThenWait);
     publish_all(&system);
     // Jobs stand in the middle of their step; the dispatcher dies, and they live on.
     system.vendor.until_requests(2);
     dispatcher.running.kill();
-    system.vendor.set(vendor::Mode::Ok);
+    let left = dispatcher.running.directory().processes();
+    assert!(left.iter().filter(|(_, name)| name == "notify-marketing").count() >= 2, "{left:?}");
     let _next = system.dispatcher();
+    system.vendor.set(vendor::Mode::Ok);
     system.until_onboarded(CUSTOMERS);
     system.check_books(CUSTOMERS);
+    // The Jobs left running were awaited, not started again: nobody asked twice.
+    let asked = system.vendor.requests().iter().filter(|request| request.path == "/marketing").count();
+    assert_eq!(asked, CUSTOMERS);
 }
 
 #[test]
@@ -63,7 +68,7 @@ fn the_database_stopped_and_started_in_mid_flow_loses_nothing() {
 #[test]
 fn two_dispatchers_share_the_work_and_one_may_die() {
     let system = System::start();
-    let one = system.dispatcher_with(&crate::system::shipped_events(), "one");
+    let mut one = system.dispatcher_with(&crate::system::shipped_events(), "one");
     let _other = system.dispatcher_with(&crate::system::shipped_events(), "other");
     publish_all(&system);
     system.database.until_count("customers", 2);

@@ -139,8 +139,8 @@ impl Running {
         self.wait()
     }
 
-    /// Kills it with SIGKILL.
-    pub fn kill(mut self) {
+    /// Kills it with SIGKILL. Its directory stays, and so do the processes that it has started in groups of their own.
+    pub fn kill(&mut self) {
         self.process.kill();
     }
 }

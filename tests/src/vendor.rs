@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::{runtime, wait};
@@ -26,6 +27,8 @@ pub enum Mode {
     AcceptThenHang,
     /// 200 with bytes that are no JSON.
     Garbage,
+    /// The order is taken; the answer comes when the mode changes.
+    AcceptThenWait,
     /// The beginning of an answer, then the end of the connection.
     Cut,
 }
@@ -60,6 +63,7 @@ impl Request {
 pub struct Vendor {
     port: u16,
     record: Arc<Mutex<Record>>,
+    changed: watch::Sender<()>,
     server: JoinHandle<()>,
 }
 
@@ -76,21 +80,23 @@ impl Vendor {
     pub fn start() -> Self {
         let record = Record { mode: Mode::Ok, requests: Vec::new(), orders: BTreeMap::new() };
         let record = Arc::new(Mutex::new(record));
+        let (changed, modes) = watch::channel(());
         let _context = runtime().enter();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("a socket");
         let port = listener.local_addr().expect("an address").port();
         let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
-        let service = Router::new().fallback(answer).with_state(Arc::clone(&record));
+        let service = Router::new().fallback(answer).with_state((Arc::clone(&record), modes));
         let server = runtime().spawn(async move {
             axum::serve(listener, service).await.expect("the vendor serves");
         });
-        Self { port, record, server }
+        Self { port, record, changed, server }
     }
 
     /// Changes what it answers from the next request on.
     pub fn set(&self, mode: Mode) {
         self.record().mode = mode;
+        self.changed.send_replace(());
     }
 
     /// The port on 127.0.0.1.
@@ -133,7 +139,7 @@ impl Drop for Vendor {
 }
 
 async fn answer(
-    State(record): State<Arc<Mutex<Record>>>,
+    State((record, mut modes)): State<(Arc<Mutex<Record>>, watch::Receiver<()>)>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -148,9 +154,14 @@ async fn answer(
         headers: headers.collect(),
         body: body.to_vec(),
     };
+    modes.borrow_and_update();
     let mode = note(&record, &request);
+    if mode == Mode::AcceptThenWait {
+        // An error means that the vendor is gone, and this connection with it.
+        let _ = modes.changed().await;
+    }
     match mode {
-        Mode::Ok => {
+        Mode::Ok | Mode::AcceptThenWait => {
             let order = request.key().map_or_else(|| "order".to_owned(), |key| format!("order-{key}"));
             (StatusCode::CREATED, axum::Json(json!({ "id": order, "order_id": order }))).into_response()
         }
@@ -167,7 +178,7 @@ async fn answer(
 fn note(record: &Mutex<Record>, request: &Request) -> Mode {
     let mut record = record.lock().expect("the record");
     record.requests.push(request.clone());
-    if matches!(record.mode, Mode::Ok | Mode::AcceptThenHang)
+    if matches!(record.mode, Mode::Ok | Mode::AcceptThenHang | Mode::AcceptThenWait)
         && let Some(key) = request.key()
     {
         record.orders.entry(key.to_owned()).or_insert_with(|| request.json());

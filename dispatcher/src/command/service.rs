@@ -57,12 +57,13 @@ impl Service {
         let listener = server::listen(parts.listen).await?;
         let address =
             listener.local_addr().map_err(|error| Error::bug("the port has no address").because(error))?;
-        let bus = Bus::open(&parts.bus, Access::Consume).await.map_err(failed)?;
-        // Before anybody can publish: what the bus does not keep yet it refuses.
-        bus.ensure_subjects(&rules.subjects()).await.map_err(failed)?;
         let mut tokens = parts.tokens;
         tokens.loopback = address.ip().is_loopback();
         let backend = open_backend(parts.backend, &parts.bus, address, &mut tokens)?;
+        // Last, because it waits for its server: what is configured wrong is said before.
+        let bus = Bus::open(&parts.bus, Access::Consume).await.map_err(failed)?;
+        // Before anybody can publish: what the bus does not keep yet it refuses.
+        bus.ensure_subjects(&rules.subjects()).await.map_err(failed)?;
         let metrics = Metrics::default();
         let (stopper, stop) = channel();
         let engine = Engine::new(bus.clone(), backend.clone(), rules.clone(), metrics.clone(), parts.engine);

@@ -10,7 +10,7 @@ use shared::config::Environment;
 use shared::error::{Error, Result};
 
 use super::planning::Planning;
-use super::service::{BackendChoice, Parts, Service};
+use super::service::{self, BackendChoice, Parts, Service};
 use crate::backend::process::{self, Images, Source};
 use crate::engine::Settings;
 use crate::server::Tokens;
@@ -118,7 +118,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
         BackendName::Docker => BackendChoice::Docker,
         BackendName::Kubernetes => BackendChoice::Kubernetes,
     };
-    let service = Service::start(Parts {
+    let starting = Service::start(Parts {
         events: arguments.events.clone(),
         bus: arguments.bus,
         backend,
@@ -130,8 +130,12 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
         },
         listen: arguments.listen,
         tokens: Tokens { events: token("EVENTS_TOKEN"), admin: token("ADMIN_TOKEN"), ..Tokens::default() },
-    })
-    .await?;
+    });
+    // As PID 1 a process that does not listen ignores SIGTERM, and the start may wait for its server.
+    let service = tokio::select! {
+        started = starting => started?,
+        signalled = service::signalled() => return signalled.map(|()| ExitCode::SUCCESS),
+    };
     tracing::info!(
         events = %arguments.events.display(), page = %format!("http://{}/", service.address), max_running, "the dispatcher runs"
     );

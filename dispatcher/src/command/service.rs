@@ -116,6 +116,15 @@ impl Service {
     }
 }
 
+/// Returns at the next SIGTERM or SIGINT.
+pub(super) async fn signalled() -> Result<()> {
+    let cannot = |error: std::io::Error| Error::unavailable("cannot listen for signals").because(error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    Ok(())
+}
+
 async fn follow(rules: Rules, events: PathBuf, stop: Stop) {
     rules.follow(&events, &stop).await;
 }

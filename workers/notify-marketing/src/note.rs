@@ -17,19 +17,13 @@ pub(crate) struct Note<'a> {
 #[derive(Template)]
 #[template(path = "note.txt")]
 struct Text<'a> {
-    customer: &'a str,
-    id: Uuid,
-    tier: Tier,
-    users: &'a str,
+    note: &'a Note<'a>,
 }
 
 #[derive(Template)]
 #[template(path = "note.html")]
 struct Html<'a> {
-    customer: &'a str,
-    id: Uuid,
-    tier: Tier,
-    users: &'a str,
+    note: &'a Note<'a>,
 }
 
 impl Note<'_> {
@@ -49,13 +43,12 @@ impl Note<'_> {
     /// The same as a mail.
     pub(crate) fn mail(&self, message_id: String, address: String) -> Result<Mail> {
         let failed = |error: askama::Error| Error::bug("cannot render the note").because(error);
-        let (customer, id, tier, users) = (self.customer, self.id, self.tier, &*self.users());
         Ok(Mail {
             message_id,
             to: (None, address),
-            subject: format!("New customer: {customer} ({tier})"),
-            text: Text { customer, id, tier, users }.render().map_err(failed)?,
-            html: Html { customer, id, tier, users }.render().map_err(failed)?,
+            subject: format!("New customer: {} ({})", self.customer, self.tier),
+            text: Text { note: self }.render().map_err(failed)?,
+            html: Html { note: self }.render().map_err(failed)?,
         })
     }
 

@@ -118,15 +118,23 @@ impl Process {
     async fn start(&self, folder: &Folder, record: Record, job: &PlannedJob, stop: &Stop) -> Ran {
         match self.spawn(folder, &record, job).await {
             Ok((record, running)) => self.follow(folder, record, running, false, job, stop).await,
-            Err(error) => Self::not_started(&record, error),
+            Err(error) => Self::not_started(folder, record, error).await,
         }
     }
 
-    fn not_started(record: &Record, error: StartError) -> Ran {
+    async fn not_started(folder: &Folder, mut record: Record, error: StartError) -> Ran {
         let ran = match error {
             StartError::Refused(cause, message) => Ran::refused(cause, message),
             StartError::Later(message) => Ran::postponed(message),
         };
+        // What was written before the start would be looked for as a process. Where nothing ran, nothing is remembered:
+        // the same event may come again once what is missing is there.
+        record.end(ran.outcome.clone());
+        let kept =
+            if record.attempt == 0 { folder.clone().remove().await } else { folder.write(&record).await };
+        if let Err(error) = kept {
+            tracing::warn!(job.name = %record.job, error = %error, "the outcome was not recorded");
+        }
         let started_at = (record.attempt > 0).then(|| record.started());
         Ran { attempts: record.attempt, started_at, ..ran }
     }
@@ -161,7 +169,9 @@ impl Process {
             let exit = match ended {
                 Ended::Exited(exit) => exit.or_report(&report),
                 Ended::Overdue(exit) => break policy::overdue(spec, exit, report),
-                Ended::Stopped(exit) if exit.is_success() => break Outcome::Complete { report },
+                Ended::Stopped(exit) if exit.or_report(&report).is_success() => {
+                    break Outcome::Complete { report };
+                }
                 Ended::Stopped(_) => break Outcome::Stopped,
             };
             match policy::next(spec, exit, &report, record.failures, self.0.settings.backoff) {
@@ -178,7 +188,7 @@ impl Process {
             }
             match self.spawn(folder, &record, job).await {
                 Ok(next) => (record, running) = next,
-                Err(error) => return Self::not_started(&record, error),
+                Err(error) => return Self::not_started(folder, record, error).await,
             }
         };
         record.end(outcome.clone());
@@ -207,6 +217,8 @@ impl Process {
             () = stop.ending() => Ended::Stopped(running.end(grace.min(stop.kill_after())).await),
         };
         if let Some(pid) = pid {
+            // As in a container: what a Job started ends with its first process.
+            child::signal(pid, rustix::process::Signal::KILL);
             self.running().remove(&pid);
         }
         ended
@@ -250,7 +262,8 @@ impl Process {
 fn deadline(job: &PlannedJob, record: &Record) -> Option<Instant> {
     let limit = job.spec.active_deadline?;
     let spent = SystemTime::now().duration_since(record.started()).unwrap_or_default();
-    Some(Instant::now() + limit.saturating_sub(spent))
+    // One too far for the clock is none.
+    Instant::now().checked_add(limit.saturating_sub(spent))
 }
 
 /// Returns at the deadline; never where there is none.

@@ -113,3 +113,34 @@ async fn a_stop_does_not_wait_for_the_next_try() {
     });
     assert_eq!(ran.outcome, Outcome::Stopped);
 }
+
+#[tokio::test]
+async fn what_a_job_leaves_running_ends_with_it() {
+    let ground = Ground::new();
+    let ran = ground.run(&job(&ground, "sleep 60 & echo $! > $HERE/child")).await;
+    assert!(matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
+    let pid: i32 = ground.file("child").await.trim().parse().unwrap();
+    for _ in 0..1000 {
+        if crate::backend::process::identity::ProcessId::of(pid).is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{pid} still runs");
+}
+
+#[tokio::test]
+async fn a_termination_message_is_cut_at_4096_bytes_and_needs_no_utf_8() {
+    let ground = Ground::new();
+    let script = r#"head -c 100000 /dev/zero | tr '\0' '\377' > "$TERMINATION_LOG""#;
+    let Outcome::Complete { report } = ground.run(&job(&ground, script)).await.outcome else { panic!() };
+    assert!((4000..=4096).contains(&report.as_str().len()), "{}", report.as_str().len());
+}
+
+#[tokio::test]
+async fn a_deadline_beyond_every_clock_is_none() {
+    let ground = Ground::new();
+    let mut job = job(&ground, "exit 0");
+    job.spec.active_deadline = Some(Duration::from_secs(u64::MAX));
+    assert!(matches!(ground.run(&job).await.outcome, Outcome::Complete { .. }));
+}

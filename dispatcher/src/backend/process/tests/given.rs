@@ -100,3 +100,15 @@ fn an_unreadable_secret_is_refused_at_the_start() {
     assert_eq!(error.class().exit_code(), 78);
     assert!(error.to_string().contains("config"), "{error}");
 }
+
+#[tokio::test]
+async fn a_job_that_could_not_start_leaves_nothing_and_the_same_event_may_come_again() {
+    let ground = Ground::new();
+    let mut job = job(&ground, "exit 0");
+    let command = std::mem::take(&mut job.spec.command);
+    assert!(!ground.run(&job).await.adopted);
+    assert!(!ground.path().join("state/jobs/default.user-saved-1").exists());
+    // The same event again, now that what was missing is there.
+    job.spec.command = command;
+    assert!(matches!(ground.run(&job).await.outcome, Outcome::Complete { .. }));
+}

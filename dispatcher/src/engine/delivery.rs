@@ -48,26 +48,43 @@ async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop)
         let why = Why { class: "HopLimit".into(), reason, ..Why::default() };
         return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
     }
-    let rules = inner.rules.current();
-    let plans = plan::plan(&event, &rules, &inner.settings.cluster, &inner.settings.policy);
+    let plans = match plan_apart(inner, &event).await {
+        Ok(plans) => plans,
+        Err(why) => {
+            return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
+        }
+    };
     if plans.is_empty() {
         inner.metrics.unmatched(&delivery.subject);
     }
-    let ends = run_triggers(inner, delivery, &event, plans, stop).await;
+    let ends = run_triggers(inner, delivery, plans, stop).await;
     let only_ends: Vec<_> = ends.iter().map(|(_, end)| end.clone()).collect();
     let verdict = verdict(&only_ends, delivery.attempt, inner.settings.max_attempts);
     answer(inner, delivery, Some(&event), ends, verdict, stop).await;
+}
+
+/// The plans of all matching triggers. Rendering is work, and a bug in it must end with its event: away from the loop.
+async fn plan_apart(inner: &Arc<Inner>, event: &IncomingEvent) -> Result<Vec<TriggerPlan>, Why> {
+    let (inner, event) = (Arc::clone(inner), event.clone());
+    let plans = tokio::task::spawn_blocking(move || {
+        let settings = &inner.settings;
+        plan::plan(&event, &inner.rules.current(), &settings.cluster, &settings.policy)
+    });
+    plans.await.map_err(|error| Why {
+        class: "Bug".into(),
+        reason: format!("the event could not be planned: {error}"),
+        ..Why::default()
+    })
 }
 
 /// Every trigger that has not ended yet, all at once.
 async fn run_triggers(
     inner: &Arc<Inner>,
     delivery: &Delivery,
-    event: &IncomingEvent,
     plans: Vec<TriggerPlan>,
     stop: &Stop,
 ) -> Vec<(String, End)> {
-    let known = inner.memory.ends_of(&memory_key(event));
+    let known = inner.memory.ends_of(&memory_key(delivery));
     let mut ends = Vec::with_capacity(plans.len());
     let mut running = tokio::task::JoinSet::new();
     for plan in plans {
@@ -208,7 +225,7 @@ async fn answer(
     verdict: Verdict,
     stop: &Stop,
 ) {
-    let key = event.map(memory_key).unwrap_or_default();
+    let key = memory_key(delivery);
     match verdict {
         Verdict::Ack => {
             persist("acknowledge", delivery, || delivery.ack()).await;
@@ -297,6 +314,7 @@ pub(crate) fn customer_of(event: &IncomingEvent) -> String {
     field("customer_id").unwrap_or_else(|| event.subject()).to_owned()
 }
 
-fn memory_key(event: &IncomingEvent) -> String {
-    format!("{}\n{}\n{}", event.source(), event.id(), event.replay)
+/// The message, not the event: people use one event id for many events. The time tells a stream made anew apart.
+fn memory_key(delivery: &Delivery) -> String {
+    format!("{}\n{}\n{}", delivery.subject, delivery.sequence, delivery.published_at)
 }

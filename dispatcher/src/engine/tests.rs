@@ -1,5 +1,7 @@
 //! The whole loop on the embedded bus with the shipped manifests and a backend that runs nothing.
 
+mod several;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -6,6 +6,8 @@ mod access;
 mod dead_letters;
 mod events;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -39,7 +39,7 @@ impl Tokens {
     ) -> Result<(), Box<Response>> {
         // A page of another site may post to loopback from a browser; it cannot leave out its origin.
         let from_browser = headers.contains_key(header::ORIGIN);
-        if open && self.loopback && !from_browser {
+        if open && self.loopback && !from_browser && asked_for_this_machine(headers) {
             return Ok(());
         }
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -59,6 +59,19 @@ impl Tokens {
             (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response(),
         ))
     }
+}
+
+/// Whether the client knew that it speaks to its own machine: a foreign name that was made to resolve to loopback is how
+/// a page in a browser would read what stands here.
+fn asked_for_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    let host = host.to_str().unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Digests have one length, and comparing all of their bytes takes one time.

@@ -1,0 +1,227 @@
+//! The server over real HTTP, on the embedded bus.
+
+use std::path::Path;
+
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::backend::Recording;
+use crate::bus::{Access, DeadLetterInfo, Delivery, Filter, Message, Settings};
+use crate::engine::stop::{Stopper, channel};
+use crate::engine::verdict::Why;
+use crate::manifest;
+
+const STRUCTURED: &str = "application/cloudevents+json; charset=utf-8";
+
+/// A server that runs.
+struct Ground {
+    _folder: TempDir,
+    bus: Bus,
+    metrics: Metrics,
+    url: String,
+    client: Client,
+    _stopper: Stopper,
+}
+
+impl Ground {
+    async fn start(tokens: Tokens) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bus =
+            Bus::open(&Settings::embedded(folder.path().join("queue.db")), Access::Consume).await.unwrap();
+        let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+        let rules = Rules::new(manifest::load(&events).unwrap());
+        bus.ensure_subjects(&rules.subjects()).await.unwrap();
+        let metrics = Metrics::default();
+        let backend = Backend::Recording(Recording::default());
+        let app = App::new(bus.clone(), backend, rules, metrics.clone(), tokens);
+        let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stopper, stop) = channel();
+        tokio::spawn(serve(listener, app.router(), stop));
+        shared::tls::install_provider();
+        Self { _folder: folder, bus, metrics, url, client: Client::new(), _stopper: stopper }
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.url))
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        answer(self.client.get(format!("{}{path}", self.url))).await
+    }
+
+    async fn taken(&self, subject: &str) -> Delivery {
+        self.bus.fetch(subject, 1).await.unwrap().remove(0)
+    }
+
+    async fn dead_letter(&self, reason: &str) -> u64 {
+        let message =
+            Message { subject: "customer-saved".to_owned(), payload: "x".into(), ..Message::default() };
+        self.bus.publish(message).await.unwrap();
+        let delivery = self.taken("customer-saved").await;
+        let info = DeadLetterInfo { reason: reason.to_owned(), ..DeadLetterInfo::default() };
+        self.bus.dead_letter(&delivery, &info).await.unwrap();
+        delivery.term().await.unwrap();
+        self.bus.dead_letters(&Filter::default()).await.unwrap().letters[0].number
+    }
+}
+
+async fn answer(request: RequestBuilder) -> (u16, String) {
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+fn local() -> Tokens {
+    Tokens { loopback: true, ..Tokens::default() }
+}
+
+fn remote(events: Option<&str>, admin: Option<&str>) -> Tokens {
+    let token = |text: &str| shared::config::Secret::from(text.to_owned());
+    Tokens { events: events.map(token), admin: admin.map(token), ..Tokens::default() }
+}
+
+fn event() -> Value {
+    json!({"specversion": "1.0", "id": "e-1", "source": "knapscen.disco", "type": "disco.knapscen.customer.saved",
+        "subject": "c-1", "datacontenttype": "application/json", "data": {"name": "Acme"}})
+}
+
+#[tokio::test]
+async fn a_structured_event_is_on_the_bus_when_it_is_accepted() {
+    let ground = Ground::start(local()).await;
+    let request = ground.post("/events").header("Content-Type", STRUCTURED).body(event().to_string());
+    assert_eq!(answer(request).await.0, 202);
+    let delivery = ground.taken("customer-saved").await;
+    assert_eq!(serde_json::from_slice::<Value>(&delivery.payload).unwrap(), event());
+}
+
+#[tokio::test]
+async fn a_binary_event_is_on_the_bus_as_a_structured_one() {
+    let ground = Ground::start(local()).await;
+    let mut request = ground.post("/events").header("Content-Type", "application/json");
+    for name in ["specversion", "id", "source", "type", "subject"] {
+        request = request.header(format!("ce-{name}"), event()[name].as_str().unwrap());
+    }
+    assert_eq!(answer(request.body(r#"{"name":"Acme"}"#)).await.0, 202);
+    let delivery = ground.taken("customer-saved").await;
+    assert_eq!(serde_json::from_slice::<Value>(&delivery.payload).unwrap(), event());
+}
+
+#[tokio::test]
+async fn the_same_event_twice_is_on_the_bus_once() {
+    let ground = Ground::start(local()).await;
+    for _ in 0..2 {
+        let request = ground.post("/events").header("Content-Type", STRUCTURED).body(event().to_string());
+        assert_eq!(answer(request).await.0, 202);
+    }
+    assert_eq!(ground.bus.fetch("customer-saved", 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_event_is_refused_with_a_reason() {
+    let ground = Ground::start(local()).await;
+    let post = |path: &str, body: String| ground.post(path).header("Content-Type", STRUCTURED).body(body);
+    for body in ["not json".to_owned(), "{}".to_owned(), "[]".to_owned(), String::new()] {
+        let (status, text) = answer(post("/events", body.clone())).await;
+        assert_eq!((status, text.trim().is_empty()), (400, false), "{body}");
+    }
+    let mut other = event();
+    other["type"] = json!("some.other.type");
+    let (status, text) = answer(post("/events", other.to_string())).await;
+    assert!(status == 400 && text.contains("?subject=NAME"), "{status} {text}");
+    let (status, text) = answer(post("/events?subject=nobody-takes-this", other.to_string())).await;
+    assert!(status == 503 && text.contains("nobody-takes-this"), "{status} {text}");
+    let (status, _) = answer(post("/events?subject=a.*", other.to_string())).await;
+    assert_eq!(status, 400);
+    assert_eq!(answer(post("/events?subject=customer-saved", other.to_string())).await.0, 202);
+}
+
+#[tokio::test]
+async fn an_event_of_more_than_a_mebibyte_is_too_large() {
+    let ground = Ground::start(local()).await;
+    let mut large = event();
+    large["data"]["name"] = json!("x".repeat(MAX_EVENT_BYTES));
+    let request = ground.post("/events").header("Content-Type", STRUCTURED).body(large.to_string());
+    assert_eq!(answer(request).await.0, 413);
+}
+
+#[tokio::test]
+async fn beyond_loopback_events_need_a_token() {
+    for (tokens, sent, expected) in [
+        (remote(None, None), None, 403),
+        (remote(Some("s3cret"), None), None, 401),
+        (remote(Some("s3cret"), None), Some("wrong"), 401),
+        (remote(Some("s3cret"), None), Some("s3cret"), 202),
+    ] {
+        let ground = Ground::start(tokens).await;
+        let mut request = ground.post("/events").header("Content-Type", STRUCTURED).body(event().to_string());
+        if let Some(token) = sent {
+            request = request.bearer_auth(token);
+        }
+        assert_eq!(answer(request).await.0, expected, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn beyond_loopback_dead_letters_need_the_admin_token() {
+    let ground = Ground::start(remote(Some("events"), Some("admin"))).await;
+    let number = ground.dead_letter("bad").await;
+    let replay = || ground.post(&format!("/api/dead-letters/{number}/replay"));
+    assert_eq!(answer(replay()).await.0, 401);
+    assert_eq!(answer(replay().bearer_auth("events")).await.0, 401);
+    assert_eq!(ground.get("/api/dead-letters").await.0, 401);
+    assert_eq!(ground.bus.dead_letter_count().await.unwrap(), 1);
+    assert_eq!(answer(replay().bearer_auth("admin")).await.0, 200);
+    assert_eq!(answer(replay().bearer_auth("admin")).await.0, 404);
+    assert_eq!(ground.bus.dead_letter_count().await.unwrap(), 0);
+    assert_eq!(ground.taken("customer-saved").await.replay, 1);
+}
+
+#[tokio::test]
+async fn on_loopback_dead_letters_are_listed_shown_and_dropped() {
+    let ground = Ground::start(local()).await;
+    let number = ground.dead_letter("bad").await;
+    let (status, text) = ground.get("/api/dead-letters").await;
+    let listed: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &listed["dead_letters"][0]["reason"]), (200, &json!("bad")));
+    let path = format!("/api/dead-letters/{number}");
+    let shown: Value = serde_json::from_str(&ground.get(&path).await.1).unwrap();
+    assert_eq!((&shown["payload"], &shown["subject"]), (&json!("x"), &json!("customer-saved")));
+    let drop = || ground.client.delete(format!("{}{path}", ground.url));
+    assert_eq!((answer(drop()).await.0, answer(drop()).await.0), (204, 404));
+}
+
+#[tokio::test]
+async fn a_name_that_was_made_to_resolve_to_loopback_is_not_loopback() {
+    let ground = Ground::start(local()).await;
+    ground.dead_letter("bad").await;
+    let list =
+        |host: &str| ground.client.get(format!("{}/api/dead-letters", ground.url)).header("Host", host);
+    assert_eq!(answer(list("evil.example:8080")).await.0, 401);
+    for host in ["localhost:8080", "127.0.0.1", "[::1]:8080"] {
+        assert_eq!(answer(list(host)).await.0, 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_event_text_as_text() {
+    let ground = Ground::start(local()).await;
+    let why = Why { reason: "<script>alert(1)</script> & \"more\"".to_owned(), ..Why::default() };
+    ground.metrics.failure("customer-saved", None, &why, None);
+    let (status, page) = ground.get("/").await;
+    assert_eq!(status, 200);
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;more&quot;"), "{page}");
+    assert!(!page.contains("<script"));
+    assert!(page.contains("customer-saved-trigger"));
+}
+
+#[tokio::test]
+async fn health_readiness_and_metrics_answer() {
+    let ground = Ground::start(remote(None, None)).await;
+    assert_eq!(ground.get("/healthz").await, (200, "alive\n".to_owned()));
+    drop(ground.bus.fetch("customer-saved", 1).await);
+    assert_eq!(ground.get("/readyz").await, (200, "ready\n".to_owned()));
+    let (status, text) = ground.get("/metrics").await;
+    assert!(status == 200 && text.ends_with("# EOF\n") && text.contains("dispatcher_"), "{text}");
+}

@@ -9,3 +9,4 @@ mod harness;
 mod system;
 mod worker;
 mod worker_input;
+mod worker_stop;

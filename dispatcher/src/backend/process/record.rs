@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use shared::config::Secret;
@@ -244,6 +244,25 @@ pub(super) fn sink_token(state_dir: &Path) -> io::Result<Secret> {
     Ok(Secret::from(token))
 }
 
+/// Held by whoever follows a running Job: a deletion of that is to be tried again.
+const LOCKED_AT_MOST: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+impl Folder {
+    fn lock_soon(state_dir: &Path, name: &str) -> io::Result<Self> {
+        let give_up = Instant::now() + LOCKED_AT_MOST;
+        loop {
+            if let Some(folder) = Self::try_lock(state_dir, name)? {
+                return Ok(folder);
+            }
+            if Instant::now() > give_up {
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("the Job {name} is running")));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
 /// Every Job of an identity, each locked by us.
 pub(super) async fn of_identity(state_dir: &Path, identity: &Identity) -> Result<Vec<(Folder, Record)>> {
     let (state_dir, hash) = (state_dir.to_owned(), identity.hash());
@@ -254,9 +273,7 @@ pub(super) async fn of_identity(state_dir: &Path, identity: &Identity) -> Result
             let path = state_dir.join("jobs").join(&name).join(RECORD);
             let record = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
             let Some(record) = record.filter(|record| record.identity == hash) else { continue };
-            if let Some(folder) = Folder::try_lock(&state_dir, &name)? {
-                found.push((folder, record));
-            }
+            found.push((Folder::lock_soon(&state_dir, &name)?, record));
         }
         Ok(found)
     })

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::config::Environment;
 use crate::error::{Error, Result};
 use crate::event;
 
@@ -100,6 +101,14 @@ pub fn email(what: &str, text: &str) -> Result<String> {
 pub fn id(what: &str, text: &str) -> Result<Uuid> {
     Uuid::try_parse(text.trim())
         .map_err(|_| Error::input(format!("{what} {:?} is not a UUID", shortened(text))))
+}
+
+/// The customer that a Job names in `CUSTOMER_ID`; where it names none, one derived from these variables in this scope.
+pub fn id_or_derived(environment: &Environment, scope: &str, variables: &[&str]) -> Result<Uuid> {
+    match environment.get("CUSTOMER_ID") {
+        Some(text) => id("CUSTOMER_ID", text),
+        None => Ok(environment.identity(scope, variables)),
+    }
 }
 
 /// A shipping address as one text; an object is kept as JSON, an empty one is none.

@@ -25,7 +25,6 @@ fn main() -> ExitCode {
 
 #[derive(Deserialize)]
 struct Input {
-    customer_id: Option<String>,
     customer_name: String,
     subscription_tier: String,
     welcome_outreach_date: Option<String>,
@@ -48,7 +47,7 @@ impl Step for CreateTouchpoints {
     const TRIGGER: Kind = Kind::TouchpointsCreated;
     const EMITS: Kind = Kind::CustomerOnboarded;
     const VARIABLES: &'static [(&'static str, &'static str)] = &[
-        ("CUSTOMER_ID", "UUID; derived from the customer's name where it is missing"),
+        ("CUSTOMER_ID", "UUID; derived from CUSTOMER_NAME where it is missing"),
         ("CUSTOMER_NAME", "1 to 64 characters"),
         ("SUBSCRIPTION_TIER", "basic, groovy or far-out"),
         ("WELCOME_OUTREACH_DATE", "a day such as 2025-10-13; the event's day where it is missing"),
@@ -63,10 +62,7 @@ impl Step for CreateTouchpoints {
 
     fn read(environment: &Environment, cause: &Cause) -> Result<Self> {
         let input: Input = environment.read()?;
-        let customer = match &input.customer_id {
-            Some(id) => customer::id("CUSTOMER_ID", id)?,
-            None => environment.identity("customer", &["CUSTOMER_NAME"]),
-        };
+        let customer = customer::id_or_derived(environment, "customer", &["CUSTOMER_NAME"])?;
         let tier: Tier = input.subscription_tier.parse()?;
         let event_time = cause.time.unwrap_or_else(Utc::now);
         let outreach = match &input.welcome_outreach_date {
@@ -167,5 +163,80 @@ impl CreateTouchpoints {
             Ok(_) | Err(Failure::Duplicate(_)) => Ok(()),
             Err(Failure::Other(error)) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const VALID: &[(&str, &str)] = &[
+        ("CUSTOMER_ID", "0b5f6a4e-8f35-4d5a-9b1c-7f2d4c3e1a90"),
+        ("CUSTOMER_NAME", "TechCorp"),
+        ("SUBSCRIPTION_TIER", "groovy"),
+        ("WELCOME_OUTREACH_DATE", "2025-10-13"),
+        ("EVENT_TIME", "2025-10-06T09:00:00Z"),
+    ];
+
+    /// Reads the valid input with these changes; an empty value takes a variable away.
+    fn read(changes: &[(&str, &str)]) -> Result<CreateTouchpoints> {
+        let variables: BTreeMap<&str, &str> = VALID.iter().chain(changes).copied().collect();
+        let environment = Environment::from_pairs(variables);
+        let cause = Cause::read(&environment, CreateTouchpoints::NAME, &[])?;
+        CreateTouchpoints::read(&environment, &cause)
+    }
+
+    fn exit_code(changes: &[(&str, &str)]) -> u8 {
+        read(changes).map_or_else(|error| error.class().exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn bad_input_is_refused_for_good() {
+        let bad = [
+            ("CUSTOMER_ID", "7"),
+            ("CUSTOMER_NAME", &"x".repeat(65)),
+            ("CUSTOMER_NAME", "a\u{7}b"),
+            ("SUBSCRIPTION_TIER", "gold"),
+            ("EVENT_TIME", "noon"),
+            ("WELCOME_OUTREACH_DATE", "13.10.2025"),
+            ("WELCOME_OUTREACH_DATE", "+262142-12-29"),
+        ];
+        for change in bad {
+            assert_eq!(exit_code(&[change]), 65, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_a_configuration_error() {
+        for name in ["CUSTOMER_NAME", "SUBSCRIPTION_TIER"] {
+            assert_eq!(exit_code(&[(name, "")]), 78, "{name}");
+        }
+    }
+
+    #[test]
+    fn without_an_id_the_customer_follows_from_its_name() {
+        let customer = |name| read(&[("CUSTOMER_ID", ""), ("CUSTOMER_NAME", name)]).unwrap().customer();
+        assert_eq!(customer("TechCorp"), customer("TechCorp"));
+        assert_ne!(customer("TechCorp"), customer("Helios"));
+    }
+
+    #[test]
+    fn a_wrong_address_of_the_crm_is_a_configuration_error() {
+        assert_eq!(exit_code(&[("CRM_API_URL", "crm")]), 78);
+    }
+
+    #[test]
+    fn the_outreach_is_on_the_events_day_where_none_is_given() {
+        let outreach = |day| read(&[("WELCOME_OUTREACH_DATE", day)]).unwrap().touchpoints.welcome_outreach;
+        assert_eq!(outreach("2025-10-13").to_string(), "2025-10-13");
+        assert_eq!(outreach("").to_string(), "2025-10-06");
+    }
+
+    #[test]
+    fn the_crm_is_optional() {
+        assert!(read(&[]).unwrap().crm.is_none());
+        assert!(read(&[("CRM_API_URL", "https://crm.example/touchpoints")]).unwrap().crm.is_some());
     }
 }

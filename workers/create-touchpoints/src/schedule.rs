@@ -1,12 +1,15 @@
 //! When a customer is contacted: days after the welcome outreach, per tier, from `schedule.json`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use chrono::{Datelike, Days, NaiveDate, Weekday};
 use serde::{Deserialize, Serialize};
 use shared::customer::Tier;
 use shared::{Error, Result};
 
+/// What a date column of any of our databases holds, with room for the weekend after.
+const YEARS: RangeInclusive<i32> = 1000..=9998;
 const SCHEDULE: &str = include_str!("../schedule.json");
 
 /// How much of the CRM's id is kept.
@@ -38,8 +41,9 @@ impl Touchpoints {
             .remove(tier.as_str())
             .ok_or_else(|| Error::bug(format!("schedule.json has no entry for {tier}")))?;
         let day = |after: u64| {
-            let day = outreach.checked_add_days(Days::new(after)).map(working_day);
-            day.ok_or_else(|| Error::input("WELCOME_OUTREACH_DATE is too far in the future"))
+            let day = outreach.checked_add_days(Days::new(after)).filter(|day| YEARS.contains(&day.year()));
+            day.map(working_day)
+                .ok_or_else(|| Error::input("WELCOME_OUTREACH_DATE is not a day of these centuries"))
         };
         Ok(Self {
             welcome_outreach: outreach,
@@ -74,8 +78,10 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_time_is_bad_input() {
-        let error = Touchpoints::plan(Tier::Basic, NaiveDate::MAX).unwrap_err();
-        assert_eq!(error.class().exit_code(), 65);
+    fn both_ends_of_time_are_bad_input() {
+        for day in [NaiveDate::MAX, NaiveDate::MIN, "9999-01-01".parse().unwrap()] {
+            let error = Touchpoints::plan(Tier::Basic, day).unwrap_err();
+            assert_eq!(error.class().exit_code(), 65, "{day}");
+        }
     }
 }

@@ -23,7 +23,6 @@ fn main() -> ExitCode {
 
 #[derive(Deserialize)]
 struct Input {
-    customer_id: Option<String>,
     customer_name: String,
     subscription_tier: String,
     user_count: Option<String>,
@@ -52,24 +51,27 @@ impl Step for NotifyMarketing {
     const TRIGGER: Kind = Kind::MarketingNotified;
     const EMITS: Kind = Kind::SwagOrdered;
     const VARIABLES: &'static [(&'static str, &'static str)] = &[
-        ("CUSTOMER_ID", "UUID; derived from the input where it is missing"),
+        ("CUSTOMER_ID", "UUID; derived from CUSTOMER_NAME where it is missing"),
         ("CUSTOMER_NAME", "1 to 64 characters"),
         ("SUBSCRIPTION_TIER", "basic, groovy or far-out"),
-        ("USER_COUNT", "how many users the customer has"),
+        ("USER_COUNT", "how many users the customer has; not counted where it is missing"),
     ];
     const SETTINGS: &'static [(&'static str, &'static str)] = &[
         ("MARKETING_WEBHOOK_URL", "takes JSON with text and fields, as Slack does"),
-        ("MARKETING_EMAIL", "gets the note by mail; needs SMTP_SERVER, SMTP_FROM … or MAIL_DIR"),
+        ("HTTP_CA", "a PEM file of a private authority"),
+        ("MARKETING_EMAIL", "gets the note by mail"),
+        mail::SETTINGS[0],
+        mail::SETTINGS[1],
+        mail::SETTINGS[2],
+        mail::SETTINGS[3],
+        mail::SETTINGS[4],
     ];
     const ACTS: bool = true;
     type Receipt = ();
 
     fn read(environment: &Environment, cause: &Cause) -> Result<Self> {
         let input: Input = environment.read()?;
-        let customer = match &input.customer_id {
-            Some(id) => customer::id("CUSTOMER_ID", id)?,
-            None => environment.identity("customer", &["CUSTOMER_NAME"]),
-        };
+        let customer = customer::id_or_derived(environment, "customer", &["CUSTOMER_NAME"])?;
         let name = customer::name("CUSTOMER_NAME", &input.customer_name)?;
         let tier: Tier = input.subscription_tier.parse()?;
         let user_count = match &input.user_count {
@@ -133,5 +135,84 @@ impl Step for NotifyMarketing {
             data["shipping_address"] = json!(address);
         }
         Ok(vec![Announcement { subject: self.customer, data }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const VALID: &[(&str, &str)] = &[
+        ("CUSTOMER_ID", "0b5f6a4e-8f35-4d5a-9b1c-7f2d4c3e1a90"),
+        ("CUSTOMER_NAME", "TechCorp"),
+        ("SUBSCRIPTION_TIER", "groovy"),
+        ("USER_COUNT", "3"),
+        ("MARKETING_WEBHOOK_URL", "https://hooks.example/x"),
+    ];
+
+    /// Reads the valid input with these changes; an empty value takes a variable away.
+    fn read(changes: &[(&str, &str)]) -> Result<NotifyMarketing> {
+        let variables: BTreeMap<&str, &str> = VALID.iter().chain(changes).copied().collect();
+        let environment = Environment::from_pairs(variables);
+        let cause = Cause::read(&environment, NotifyMarketing::NAME, &[])?;
+        NotifyMarketing::read(&environment, &cause)
+    }
+
+    fn exit_code(changes: &[(&str, &str)]) -> u8 {
+        read(changes).map_or_else(|error| error.class().exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn bad_input_is_refused_for_good() {
+        let bad = [
+            ("CUSTOMER_ID", "7"),
+            ("CUSTOMER_NAME", &"x".repeat(65)),
+            ("CUSTOMER_NAME", "a\u{7}b"),
+            ("SUBSCRIPTION_TIER", "gold"),
+            ("EVENT_TIME", "noon"),
+            ("USER_COUNT", "many"),
+            ("USER_COUNT", "-1"),
+        ];
+        for change in bad {
+            assert_eq!(exit_code(&[change]), 65, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_a_configuration_error() {
+        for name in ["CUSTOMER_NAME", "SUBSCRIPTION_TIER", "MARKETING_WEBHOOK_URL"] {
+            assert_eq!(exit_code(&[(name, "")]), 78, "{name}");
+        }
+    }
+
+    #[test]
+    fn without_an_id_the_customer_follows_from_its_name() {
+        let customer = |name| read(&[("CUSTOMER_ID", ""), ("CUSTOMER_NAME", name)]).unwrap().customer();
+        assert_eq!(customer("TechCorp"), customer("TechCorp"));
+        assert_ne!(customer("TechCorp"), customer("Helios"));
+    }
+
+    #[test]
+    fn wrong_settings_are_a_configuration_error() {
+        assert_eq!(exit_code(&[("MARKETING_WEBHOOK_URL", "hooks")]), 78);
+        assert_eq!(exit_code(&[("MARKETING_EMAIL", "team")]), 78);
+        assert_eq!(exit_code(&[("MARKETING_EMAIL", "team@x.io")]), 78, "no way to send mail is set");
+    }
+
+    #[test]
+    fn whatever_is_configured_is_told() {
+        let mail = [("MARKETING_EMAIL", "team@x.io"), ("MAIL_DIR", "/nowhere")];
+        let both = read(&mail).unwrap();
+        assert!(both.webhook.is_some() && both.mail.is_some());
+        let alone = read(&[mail[0], mail[1], ("MARKETING_WEBHOOK_URL", "")]).unwrap();
+        assert!(alone.webhook.is_none() && alone.mail.is_some());
+    }
+
+    #[test]
+    fn the_users_need_not_be_counted() {
+        let step = read(&[("USER_COUNT", "")]).unwrap();
+        assert_eq!(step.webhook.unwrap().body["user_count"], Value::Null);
     }
 }

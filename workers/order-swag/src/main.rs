@@ -25,7 +25,6 @@ fn main() -> ExitCode {
 
 #[derive(Deserialize)]
 struct Input {
-    customer_id: Option<String>,
     customer_name: String,
     subscription_tier: String,
     shipping_address: Option<String>,
@@ -56,7 +55,7 @@ impl Step for OrderSwag {
     const TRIGGER: Kind = Kind::SwagOrdered;
     const EMITS: Kind = Kind::TouchpointsCreated;
     const VARIABLES: &'static [(&'static str, &'static str)] = &[
-        ("CUSTOMER_ID", "UUID; derived from the customer's name where it is missing"),
+        ("CUSTOMER_ID", "UUID; derived from CUSTOMER_NAME where it is missing"),
         ("CUSTOMER_NAME", "1 to 64 characters"),
         ("SUBSCRIPTION_TIER", "basic, groovy or far-out"),
         ("SHIPPING_ADDRESS", "a text or a JSON object; the order waits while it is missing"),
@@ -71,10 +70,7 @@ impl Step for OrderSwag {
 
     fn read(environment: &Environment, cause: &Cause) -> Result<Self> {
         let input: Input = environment.read()?;
-        let customer = match &input.customer_id {
-            Some(id) => customer::id("CUSTOMER_ID", id)?,
-            None => environment.identity("customer", &["CUSTOMER_NAME"]),
-        };
+        let customer = customer::id_or_derived(environment, "customer", &["CUSTOMER_NAME"])?;
         let tier: Tier = input.subscription_tier.parse()?;
         let package = Package::of(tier)?;
         let address = input.shipping_address.map(|text| match serde_json::from_str(&text) {
@@ -170,5 +166,83 @@ impl Step for OrderSwag {
             "welcome_outreach": self.welcome_outreach,
         });
         Ok(vec![Announcement { subject: self.customer, data }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const VALID: &[(&str, &str)] = &[
+        ("CUSTOMER_ID", "0b5f6a4e-8f35-4d5a-9b1c-7f2d4c3e1a90"),
+        ("CUSTOMER_NAME", "TechCorp"),
+        ("SUBSCRIPTION_TIER", "groovy"),
+        ("SHIPPING_ADDRESS", "1 Main St"),
+        ("SWAG_API_URL", "https://vendor.example/orders"),
+    ];
+
+    /// Reads the valid input with these changes; an empty value takes a variable away.
+    fn read(changes: &[(&str, &str)]) -> Result<OrderSwag> {
+        let variables: BTreeMap<&str, &str> = VALID.iter().chain(changes).copied().collect();
+        let environment = Environment::from_pairs(variables);
+        let cause = Cause::read(&environment, OrderSwag::NAME, &[])?;
+        OrderSwag::read(&environment, &cause)
+    }
+
+    fn exit_code(changes: &[(&str, &str)]) -> u8 {
+        read(changes).map_or_else(|error| error.class().exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn bad_input_is_refused_for_good() {
+        let bad = [
+            ("CUSTOMER_ID", "7"),
+            ("CUSTOMER_NAME", &"x".repeat(65)),
+            ("CUSTOMER_NAME", "a\u{7}b"),
+            ("SUBSCRIPTION_TIER", "gold"),
+            ("EVENT_TIME", "noon"),
+            ("SHIPPING_ADDRESS", &"x".repeat(1025)),
+        ];
+        for change in bad {
+            assert_eq!(exit_code(&[change]), 65, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_a_configuration_error() {
+        for name in ["CUSTOMER_NAME", "SUBSCRIPTION_TIER", "SWAG_API_URL"] {
+            assert_eq!(exit_code(&[(name, "")]), 78, "{name}");
+        }
+    }
+
+    #[test]
+    fn without_an_id_the_customer_follows_from_its_name() {
+        let customer = |name| read(&[("CUSTOMER_ID", ""), ("CUSTOMER_NAME", name)]).unwrap().customer();
+        assert_eq!(customer("TechCorp"), customer("TechCorp"));
+        assert_ne!(customer("TechCorp"), customer("Helios"));
+    }
+
+    #[test]
+    fn the_address_is_a_text_or_an_object() {
+        let address = |text| read(&[("SHIPPING_ADDRESS", text)]).unwrap().order.unwrap().address;
+        assert_eq!(address("1 Main St"), "1 Main St");
+        assert_eq!(address("[1] Main St"), "[1] Main St");
+        assert_eq!(address(r#"{"city": "Aarhus"}"#), json!({ "city": "Aarhus" }));
+    }
+
+    #[test]
+    fn without_an_address_the_order_waits_and_needs_no_vendor() {
+        for none in ["", "  ", "{}"] {
+            let step = read(&[("SHIPPING_ADDRESS", none), ("SWAG_API_URL", "")]).unwrap();
+            assert!(step.order.is_none(), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_has_one_key_whatever_event_brings_it() {
+        let key = |event| read(&[("EVENT_ID", event)]).unwrap().key;
+        assert_eq!(key("e1"), key("e2"));
     }
 }

@@ -23,7 +23,6 @@ struct Input {
     company_name: Option<String>,
     subscription_tier: Option<String>,
     company_data: String,
-    customer_id: Option<String>,
 }
 
 struct Register {
@@ -44,7 +43,7 @@ impl Step for Register {
         ("COMPANY_DATA", "the event's data as JSON: name, subscription_tier, users, shipping_address"),
         ("COMPANY_NAME", "1 to 64 characters; the data's name where it is missing"),
         ("SUBSCRIPTION_TIER", "basic, groovy or far-out; the data's where it is missing"),
-        ("CUSTOMER_ID", "UUID; derived from the input where it is missing"),
+        ("CUSTOMER_ID", "UUID; derived from the other three where it is missing"),
     ];
     type Receipt = ();
 
@@ -62,12 +61,11 @@ impl Step for Register {
             return Err(Error::input("the registration has no users; one must be customer_account_owner"));
         }
         Ok(Self {
-            customer: match &input.customer_id {
-                Some(id) => customer::id("CUSTOMER_ID", id)?,
-                None => {
-                    environment.identity(Self::NAME, &["COMPANY_NAME", "SUBSCRIPTION_TIER", "COMPANY_DATA"])
-                }
-            },
+            customer: customer::id_or_derived(
+                environment,
+                Self::NAME,
+                &["COMPANY_NAME", "SUBSCRIPTION_TIER", "COMPANY_DATA"],
+            )?,
             name: customer::name("COMPANY_NAME", &field(input.company_name, "name")?)?,
             tier: field(input.subscription_tier, "subscription_tier")?.parse()?,
             users,
@@ -113,5 +111,89 @@ impl Register {
             Ok(_) | Err(Failure::Duplicate(_)) => Ok(()),
             Err(Failure::Other(error)) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const COMPANY: &str = r#"{"name": "TechCorp", "subscription_tier": "groovy", "users": [{"name": "Ann", "email": "ann@x.io", "role": "customer_account_owner"}]}"#;
+    const VALID: &[(&str, &str)] =
+        &[("CUSTOMER_ID", "0b5f6a4e-8f35-4d5a-9b1c-7f2d4c3e1a90"), ("COMPANY_DATA", COMPANY)];
+
+    /// Reads the valid input with these changes; an empty value takes a variable away.
+    fn read(changes: &[(&str, &str)]) -> Result<Register> {
+        let variables: BTreeMap<&str, &str> = VALID.iter().chain(changes).copied().collect();
+        let environment = Environment::from_pairs(variables);
+        let cause = Cause::read(&environment, Register::NAME, &[])?;
+        Register::read(&environment, &cause)
+    }
+
+    fn exit_code(changes: &[(&str, &str)]) -> u8 {
+        read(changes).map_or_else(|error| error.class().exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn bad_input_is_refused_for_good() {
+        let bad = [
+            ("CUSTOMER_ID", "7"),
+            ("COMPANY_NAME", &"x".repeat(65)),
+            ("SUBSCRIPTION_TIER", "gold"),
+            ("EVENT_TIME", "noon"),
+            ("COMPANY_DATA", "{"),
+            ("COMPANY_DATA", "[]"),
+            (
+                "COMPANY_DATA",
+                r#"{"users": [{"name": "Ann", "email": "ann@x.io", "role": "customer_account_owner"}]}"#,
+            ),
+            ("COMPANY_DATA", r#"{"name": "TechCorp", "subscription_tier": "groovy"}"#),
+            (
+                "COMPANY_DATA",
+                r#"{"name": "TechCorp", "subscription_tier": "gold", "users": [{"name": "Ann", "email": "ann@x.io", "role": "customer_account_owner"}]}"#,
+            ),
+            (
+                "COMPANY_DATA",
+                r#"{"name": "TechCorp", "subscription_tier": "groovy", "users": [{"name": "Ann", "email": "ann", "role": "customer_account_owner"}]}"#,
+            ),
+            (
+                "COMPANY_DATA",
+                r#"{"name": "TechCorp", "subscription_tier": "groovy", "users": [{"name": "Ann", "email": "ann@x.io", "role": "root"}]}"#,
+            ),
+            (
+                "COMPANY_DATA",
+                r#"{"name": "TechCorp", "subscription_tier": "groovy", "users": [{"name": "Ann", "email": "ann@x.io", "role": "admin_user"}]}"#,
+            ),
+            (
+                "COMPANY_DATA",
+                r#"{"name": "TechCorp", "subscription_tier": "groovy", "users": [{"name": "Ann", "email": "ann@x.io", "role": "customer_account_owner"}], "shipping_address": 7}"#,
+            ),
+        ];
+        for change in bad {
+            assert_eq!(exit_code(&[change]), 65, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_a_configuration_error() {
+        assert_eq!(exit_code(&[("COMPANY_DATA", "")]), 78);
+    }
+
+    #[test]
+    fn name_and_tier_come_from_the_data_unless_they_are_given() {
+        let step = read(&[]).unwrap();
+        assert_eq!((step.name.as_str(), step.tier), ("TechCorp", Tier::Groovy));
+        let step = read(&[("COMPANY_NAME", "Helios"), ("SUBSCRIPTION_TIER", "basic")]).unwrap();
+        assert_eq!((step.name.as_str(), step.tier), ("Helios", Tier::Basic));
+        assert_eq!(step.users.len(), 1);
+    }
+
+    #[test]
+    fn without_an_id_the_customer_follows_from_the_input() {
+        let customer = |name| read(&[("CUSTOMER_ID", ""), ("COMPANY_NAME", name)]).unwrap().customer();
+        assert_eq!(customer("TechCorp"), customer("TechCorp"));
+        assert_ne!(customer("TechCorp"), customer("Helios"));
     }
 }

@@ -20,7 +20,6 @@ fn main() -> ExitCode {
 
 #[derive(Deserialize)]
 struct Input {
-    customer_id: Option<String>,
     customer_name: String,
     subscription_tier: String,
     customer_data: Option<String>,
@@ -41,7 +40,7 @@ impl Step for SaveCustomer {
     const TRIGGER: Kind = Kind::CustomerSaved;
     const EMITS: Kind = Kind::UserSaved;
     const VARIABLES: &'static [(&'static str, &'static str)] = &[
-        ("CUSTOMER_ID", "UUID; derived from the input where it is missing"),
+        ("CUSTOMER_ID", "UUID; derived from the other three where it is missing"),
         ("CUSTOMER_NAME", "1 to 64 characters"),
         ("SUBSCRIPTION_TIER", "basic, groovy or far-out"),
         ("CUSTOMER_DATA", "the event's data as JSON; its users may be absent"),
@@ -56,12 +55,11 @@ impl Step for SaveCustomer {
                 .map_err(|error| Error::input("CUSTOMER_DATA is not JSON").because(error))?,
         };
         Ok(Self {
-            customer: match &input.customer_id {
-                Some(id) => customer::id("CUSTOMER_ID", id)?,
-                None => {
-                    environment.identity(Self::NAME, &["CUSTOMER_NAME", "SUBSCRIPTION_TIER", "CUSTOMER_DATA"])
-                }
-            },
+            customer: customer::id_or_derived(
+                environment,
+                Self::NAME,
+                &["CUSTOMER_NAME", "SUBSCRIPTION_TIER", "CUSTOMER_DATA"],
+            )?,
             name: customer::name("CUSTOMER_NAME", &input.customer_name)?,
             tier: input.subscription_tier.parse()?,
             users: customer::users(&data)?,
@@ -141,5 +139,82 @@ impl SaveCustomer {
             )
             .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const VALID: &[(&str, &str)] = &[
+        ("CUSTOMER_ID", "0b5f6a4e-8f35-4d5a-9b1c-7f2d4c3e1a90"),
+        ("CUSTOMER_NAME", "TechCorp"),
+        ("SUBSCRIPTION_TIER", "groovy"),
+        (
+            "CUSTOMER_DATA",
+            r#"{"users": [{"name": "Ann", "email": "ann@x.io", "role": "customer_account_owner"}]}"#,
+        ),
+    ];
+
+    /// Reads the valid input with these changes; an empty value takes a variable away.
+    fn read(changes: &[(&str, &str)]) -> Result<SaveCustomer> {
+        let variables: BTreeMap<&str, &str> = VALID.iter().chain(changes).copied().collect();
+        let environment = Environment::from_pairs(variables);
+        let cause = Cause::read(&environment, SaveCustomer::NAME, &[])?;
+        SaveCustomer::read(&environment, &cause)
+    }
+
+    fn exit_code(changes: &[(&str, &str)]) -> u8 {
+        read(changes).map_or_else(|error| error.class().exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn bad_input_is_refused_for_good() {
+        let bad = [
+            ("CUSTOMER_ID", "7"),
+            ("CUSTOMER_NAME", &"x".repeat(65)),
+            ("CUSTOMER_NAME", "a\u{7}b"),
+            ("SUBSCRIPTION_TIER", "gold"),
+            ("EVENT_TIME", "noon"),
+            ("CUSTOMER_DATA", "{"),
+            ("CUSTOMER_DATA", r#"{"users": 7}"#),
+            (
+                "CUSTOMER_DATA",
+                r#"{"users": [{"name": "Ann", "email": "ann", "role": "customer_account_owner"}]}"#,
+            ),
+            ("CUSTOMER_DATA", r#"{"users": [{"name": "Ann", "email": "ann@x.io", "role": "root"}]}"#),
+            ("CUSTOMER_DATA", r#"{"users": [{"name": "Ann", "email": "ann@x.io", "role": "admin_user"}]}"#),
+            (
+                "CUSTOMER_DATA",
+                r#"{"users": [{"name": "Ann", "email": "ann@x.io", "role": "customer_account_owner"}], "shipping_address": 7}"#,
+            ),
+        ];
+        for change in bad {
+            assert_eq!(exit_code(&[change]), 65, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_a_configuration_error() {
+        for name in ["CUSTOMER_NAME", "SUBSCRIPTION_TIER"] {
+            assert_eq!(exit_code(&[(name, "")]), 78, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_data_may_be_missing_and_so_may_its_users() {
+        for data in ["", "null", "{}", r#"{"name": "TechCorp"}"#] {
+            let step = read(&[("CUSTOMER_DATA", data)]).unwrap();
+            assert!(step.users.is_empty() && step.shipping_address.is_none(), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn without_an_id_the_customer_follows_from_the_input() {
+        let customer = |data| read(&[("CUSTOMER_ID", ""), ("CUSTOMER_DATA", data)]).unwrap().customer();
+        assert_eq!(customer("{}"), customer("{ }"));
+        assert_ne!(customer("{}"), customer(""));
     }
 }

@@ -1,6 +1,6 @@
 //! Saves a user with its role, and announces the welcome when it was the customer's last.
 //!
-//! Reads `CUSTOMER_ID`, `USER_ID`, `USER_NAME`, `USER_EMAIL`, `USER_ROLE`; writes `users`, `customers`; emits `welcome-email-sent` once per customer.
+//! Reads `CUSTOMER_ID`, `CUSTOMER_NAME`, `USER_ID`, `USER_NAME`, `USER_EMAIL`, `USER_ROLE`; writes `users`, `customers`; emits `welcome-email-sent` once per customer.
 
 use std::process::ExitCode;
 
@@ -18,9 +18,9 @@ fn main() -> ExitCode {
     shared::run::<SaveUser>()
 }
 
+#[expect(clippy::struct_field_names, reason = "they are the names of the variables")]
 #[derive(Deserialize)]
 struct Input {
-    customer_id: Option<String>,
     user_id: Option<String>,
     user_name: String,
     user_email: String,
@@ -39,21 +39,21 @@ impl Step for SaveUser {
     const TRIGGER: Kind = Kind::UserSaved;
     const EMITS: Kind = Kind::WelcomeEmailSent;
     const VARIABLES: &'static [(&'static str, &'static str)] = &[
-        ("CUSTOMER_ID", "UUID; derived from the customer's name where it is missing"),
-        ("CUSTOMER_NAME", "the customer's name"),
+        ("CUSTOMER_ID", "UUID; derived from CUSTOMER_NAME, else from USER_EMAIL, where it is missing"),
+        ("CUSTOMER_NAME", "names the customer where CUSTOMER_ID is missing"),
         ("USER_ID", "UUID; derived from customer and address where it is missing"),
         ("USER_NAME", "1 to 64 characters"),
-        ("USER_EMAIL", "1 to 64 characters, unique"),
+        ("USER_EMAIL", "1 to 64 characters, unique in the system"),
         ("USER_ROLE", "customer_account_owner, admin_user or generic_user (also ROLE_NAME)"),
     ];
     type Receipt = ();
 
     fn read(environment: &Environment, _: &Cause) -> Result<Self> {
         let input: Input = environment.read()?;
-        let customer = match &input.customer_id {
-            Some(id) => customer::id("CUSTOMER_ID", id)?,
-            None => environment.identity("customer", &["CUSTOMER_NAME"]),
-        };
+        // Nothing but the user itself is left where the customer has neither id nor name.
+        let known_by =
+            if environment.get("CUSTOMER_NAME").is_some() { "CUSTOMER_NAME" } else { "USER_EMAIL" };
+        let customer = customer::id_or_derived(environment, "customer", &[known_by])?;
         let user = User {
             name: customer::name("USER_NAME", &input.user_name)?,
             email: customer::email("USER_EMAIL", &input.user_email)?,
@@ -153,5 +153,81 @@ impl SaveUser {
             "subscription_tier": customer.text(1)?,
         });
         Ok(vec![Announcement { subject: self.customer, data }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const VALID: &[(&str, &str)] = &[
+        ("CUSTOMER_ID", "0b5f6a4e-8f35-4d5a-9b1c-7f2d4c3e1a90"),
+        ("CUSTOMER_NAME", "TechCorp"),
+        ("USER_ID", "5d0c1f7e-2b7a-4a52-8d6c-6f1e0a9b3c44"),
+        ("USER_NAME", "Ann"),
+        ("USER_EMAIL", "Ann@X.io"),
+        ("USER_ROLE", "customer_account_owner"),
+    ];
+
+    /// Reads the valid input with these changes; an empty value takes a variable away.
+    fn read(changes: &[(&str, &str)]) -> Result<SaveUser> {
+        let variables: BTreeMap<&str, &str> = VALID.iter().chain(changes).copied().collect();
+        let environment = Environment::from_pairs(variables);
+        let cause = Cause::read(&environment, SaveUser::NAME, &[])?;
+        SaveUser::read(&environment, &cause)
+    }
+
+    fn exit_code(changes: &[(&str, &str)]) -> u8 {
+        read(changes).map_or_else(|error| error.class().exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn bad_input_is_refused_for_good() {
+        let bad = [
+            ("CUSTOMER_ID", "7"),
+            ("USER_ID", "7"),
+            ("USER_NAME", &"x".repeat(65)),
+            ("USER_NAME", "a\u{7}b"),
+            ("USER_EMAIL", "ann"),
+            ("USER_EMAIL", &format!("{}@x.io", "x".repeat(60))),
+            ("USER_ROLE", "root"),
+            ("EVENT_TIME", "noon"),
+        ];
+        for change in bad {
+            assert_eq!(exit_code(&[change]), 65, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_a_configuration_error() {
+        for name in ["USER_NAME", "USER_EMAIL", "USER_ROLE"] {
+            assert_eq!(exit_code(&[(name, "")]), 78, "{name}");
+        }
+    }
+
+    #[test]
+    fn role_name_is_taken_for_user_role() {
+        let step = read(&[("USER_ROLE", ""), ("ROLE_NAME", "generic_user")]).unwrap();
+        assert_eq!(step.user.role, Role::Generic);
+    }
+
+    #[test]
+    fn without_an_id_the_user_follows_from_customer_and_address() {
+        let id = |email| read(&[("USER_ID", ""), ("USER_EMAIL", email)]).unwrap().subject();
+        assert_eq!(id("ann@x.io"), id("ANN@x.io"));
+        assert_ne!(id("ann@x.io"), id("bob@x.io"));
+    }
+
+    #[test]
+    fn without_an_id_the_customer_follows_from_its_name_else_from_the_user() {
+        let customer = |name, email| {
+            let changes = [("CUSTOMER_ID", ""), ("CUSTOMER_NAME", name), ("USER_EMAIL", email)];
+            read(&changes).unwrap().customer()
+        };
+        assert_eq!(customer("TechCorp", "ann@x.io"), customer("TechCorp", "bob@x.io"));
+        assert_eq!(customer("", "ann@x.io"), customer("", "ann@x.io"));
+        assert_ne!(customer("", "ann@x.io"), customer("", "bob@x.io"), "strangers are no colleagues");
     }
 }

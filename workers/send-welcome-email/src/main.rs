@@ -22,7 +22,6 @@ fn main() -> ExitCode {
 
 #[derive(Deserialize)]
 struct Input {
-    customer_id: Option<String>,
     customer_name: String,
     primary_email: String,
     subscription_tier: String,
@@ -42,7 +41,7 @@ impl Step for SendWelcomeEmail {
     const TRIGGER: Kind = Kind::WelcomeEmailSent;
     const EMITS: Kind = Kind::MarketingNotified;
     const VARIABLES: &'static [(&'static str, &'static str)] = &[
-        ("CUSTOMER_ID", "UUID; derived from the input where it is missing"),
+        ("CUSTOMER_ID", "UUID; derived from CUSTOMER_NAME where it is missing"),
         ("CUSTOMER_NAME", "1 to 64 characters"),
         ("PRIMARY_EMAIL", "the primary contact's address"),
         ("SUBSCRIPTION_TIER", "basic, groovy or far-out"),
@@ -53,10 +52,7 @@ impl Step for SendWelcomeEmail {
 
     fn read(environment: &Environment, cause: &Cause) -> Result<Self> {
         let input: Input = environment.read()?;
-        let customer = match &input.customer_id {
-            Some(id) => customer::id("CUSTOMER_ID", id)?,
-            None => environment.identity("customer", &["CUSTOMER_NAME"]),
-        };
+        let customer = customer::id_or_derived(environment, "customer", &["CUSTOMER_NAME"])?;
         let name = customer::name("CUSTOMER_NAME", &input.customer_name)?;
         let email = customer::email("PRIMARY_EMAIL", &input.primary_email)?;
         let tier = input.subscription_tier.parse()?;
@@ -88,5 +84,70 @@ impl Step for SendWelcomeEmail {
             "user_count": user_count,
         });
         Ok(vec![Announcement { subject: self.customer, data }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const VALID: &[(&str, &str)] = &[
+        ("CUSTOMER_ID", "0b5f6a4e-8f35-4d5a-9b1c-7f2d4c3e1a90"),
+        ("CUSTOMER_NAME", "TechCorp"),
+        ("SUBSCRIPTION_TIER", "groovy"),
+        ("PRIMARY_EMAIL", "Ann@X.io"),
+        ("MAIL_DIR", "/nowhere"),
+    ];
+
+    /// Reads the valid input with these changes; an empty value takes a variable away.
+    fn read(changes: &[(&str, &str)]) -> Result<SendWelcomeEmail> {
+        let variables: BTreeMap<&str, &str> = VALID.iter().chain(changes).copied().collect();
+        let environment = Environment::from_pairs(variables);
+        let cause = Cause::read(&environment, SendWelcomeEmail::NAME, &[])?;
+        SendWelcomeEmail::read(&environment, &cause)
+    }
+
+    fn exit_code(changes: &[(&str, &str)]) -> u8 {
+        read(changes).map_or_else(|error| error.class().exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn bad_input_is_refused_for_good() {
+        let bad = [
+            ("CUSTOMER_ID", "7"),
+            ("CUSTOMER_NAME", &"x".repeat(65)),
+            ("CUSTOMER_NAME", "a\u{7}b"),
+            ("SUBSCRIPTION_TIER", "gold"),
+            ("EVENT_TIME", "noon"),
+            ("PRIMARY_EMAIL", "ann"),
+            ("PRIMARY_EMAIL", "ann@x.io, eve@x.io"),
+        ];
+        for change in bad {
+            assert_eq!(exit_code(&[change]), 65, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_a_configuration_error() {
+        for name in ["CUSTOMER_NAME", "PRIMARY_EMAIL", "SUBSCRIPTION_TIER", "MAIL_DIR"] {
+            assert_eq!(exit_code(&[(name, "")]), 78, "{name}");
+        }
+    }
+
+    #[test]
+    fn without_an_id_the_customer_follows_from_its_name() {
+        let customer = |name| read(&[("CUSTOMER_ID", ""), ("CUSTOMER_NAME", name)]).unwrap().customer();
+        assert_eq!(customer("TechCorp"), customer("TechCorp"));
+        assert_ne!(customer("TechCorp"), customer("Helios"));
+    }
+
+    #[test]
+    fn a_repeat_sends_the_same_mail() {
+        let mail = |event| read(&[("EVENT_ID", event)]).unwrap().mail;
+        assert_eq!(mail("e1"), mail("e1"));
+        assert_ne!(mail("e1").message_id, mail("e2").message_id);
+        assert_eq!(mail("e1").to, (None, "ann@x.io".to_owned()));
     }
 }

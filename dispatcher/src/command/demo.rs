@@ -5,7 +5,9 @@ mod build;
 mod recorder;
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use shared::database::{self, Connection, Settings as DatabaseSettings};
 use shared::error::{Error, Result};
 use shared::event::{CONTENT_TYPE, to_json};
 
-use super::service::{BackendChoice, Parts, Service};
+use super::service::{BackendChoice, Parts, Service, signalled};
 use super::{bus_access, print, publish, run};
 use crate::backend::process::{self, Images, Source};
 use crate::bus::{Message, Settings as BusSettings};
@@ -60,7 +62,7 @@ pub(super) struct Arguments {
     listen: std::net::SocketAddr,
     /// Jobs that run at once, at most
     #[arg(long)]
-    max_running: Option<usize>,
+    max_running: Option<NonZeroUsize>,
     /// Give up when nothing has happened for so many seconds
     #[arg(long, default_value = "120")]
     patience: u64,
@@ -84,7 +86,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
             sink: None,
         }),
         engine: Settings {
-            max_running: arguments.max_running.unwrap_or_else(run::default_max_running),
+            max_running: arguments.max_running.map_or_else(run::default_max_running, NonZeroUsize::get),
             max_attempts: 20,
             cluster: Cluster::default(),
             policy: Policy::default(),
@@ -158,7 +160,8 @@ async fn register(service: &Service, customers: u64, users: u64) -> Result<()> {
 /// Shows how it goes until every customer is onboarded, or nothing happens any more.
 async fn follow(service: &Service, connection: &mut Connection, arguments: &Arguments) -> Result<u64> {
     let total = arguments.customers;
-    let bar = print::progress(total, "onboarded");
+    let bar = print::progress_with_table(total, "onboarded");
+    let mut interrupted = std::pin::pin!(signalled());
     let quiet = !std::io::stderr().is_terminal();
     let (mut onboarded, mut done, mut changed, mut told) = (0, 0, Instant::now(), Instant::now());
     loop {
@@ -170,6 +173,7 @@ async fn follow(service: &Service, connection: &mut Connection, arguments: &Argu
             (onboarded, done, changed) = (now_onboarded, now_done, Instant::now());
         }
         bar.set_position(onboarded);
+        bar.set_message(steps(service));
         if quiet && (told.elapsed() > Duration::from_secs(5) || onboarded == total) {
             print::line(format!("{onboarded} of {total} onboarded, {done} Jobs done"));
             told = Instant::now();
@@ -181,10 +185,28 @@ async fn follow(service: &Service, connection: &mut Connection, arguments: &Argu
         if changed.elapsed() > Duration::from_secs(arguments.patience) {
             break;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = &mut interrupted => break,
+        }
     }
     bar.finish_and_clear();
     Ok(onboarded)
+}
+
+/// A line per step: what runs, what is done, what went wrong.
+fn steps(service: &Service) -> String {
+    let mut table = format!("{:<20} {:>8} {:>8} {:>8} {:>8}", "STEP", "RUNNING", "DONE", "AGAIN", "FAILED");
+    for trigger in WORKER_TRIGGERS {
+        let ended = |outcome| service.metrics.jobs_ended(trigger, outcome);
+        let (running, done) = (service.metrics.jobs_running(trigger), ended(JobOutcome::Complete));
+        let (again, failed) =
+            (ended(JobOutcome::TryAgain), ended(JobOutcome::Failed) + ended(JobOutcome::Refused));
+        let step = trigger.trim_end_matches("-trigger");
+        // Writing to a String cannot fail.
+        let _ = write!(table, "\n{step:<20} {running:>8} {done:>8} {again:>8} {failed:>8}");
+    }
+    table
 }
 
 fn jobs_done(service: &Service) -> u64 {

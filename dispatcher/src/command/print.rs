@@ -27,6 +27,16 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
+/// The same with a table below, which is the bar's message.
+pub(super) fn progress_with_table(length: u64, what: &str) -> ProgressBar {
+    let bar = progress(length, "");
+    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} {elapsed}\n\n{msg}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(what.to_owned());
+    bar
+}
+
 /// A bar on a terminal, nothing elsewhere.
 pub(super) fn progress(length: u64, what: &str) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() {

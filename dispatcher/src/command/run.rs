@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub(super) struct Arguments {
     listen: SocketAddr,
     /// Jobs that run at once, at most [default: twice the cores, at least 4]
     #[arg(long, env = "DISPATCHER_MAX_RUNNING")]
-    max_running: Option<usize>,
+    max_running: Option<NonZeroUsize>,
     /// Deliveries of one event before it is a dead letter
     #[arg(long, env = "DISPATCHER_MAX_ATTEMPTS", default_value = "20", value_parser = clap::value_parser!(u64).range(1..))]
     max_attempts: u64,
@@ -95,6 +96,13 @@ impl ProcessArguments {
             Some(folder) => folder,
             None => own_folder()?,
         };
+        if !bin_dir.is_dir() {
+            let message = format!(
+                "--bin-dir {} is no folder; name the one with the workers' binaries",
+                bin_dir.display()
+            );
+            return Err(Error::configuration(message));
+        }
         Ok(process::Settings {
             images: Images {
                 bin_dir,
@@ -112,7 +120,7 @@ impl ProcessArguments {
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let environment = Environment::from_process()?;
     let token = |name: &str| environment.get(name).map(|token| token.to_owned().into());
-    let max_running = arguments.max_running.unwrap_or_else(default_max_running);
+    let max_running = arguments.max_running.map_or_else(default_max_running, NonZeroUsize::get);
     let backend = match arguments.backend {
         BackendName::Process => BackendChoice::Process(arguments.process.settings()?),
         BackendName::Docker => BackendChoice::Docker,
@@ -161,6 +169,6 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => {
             Ok((name.to_owned(), value.to_owned()))
         }
-        _ => Err("it is like NAME=VALUE".to_owned()),
+        _ => Err("write it as NAME=PATH".to_owned()),
     }
 }

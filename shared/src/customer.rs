@@ -128,6 +128,14 @@ pub fn shipping_address(value: Option<&Value>) -> Result<Option<String>> {
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
+/// The address as it was given: an object that was kept as JSON, or a text.
+pub fn given_address(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(object @ Value::Object(_)) => object,
+        _ => Value::String(text.to_owned()),
+    }
+}
+
 /// The id of a user, the same for the same customer and address.
 pub fn user_id(customer: Uuid, email: &str) -> Uuid {
     event::derive_id(&format!("user\n{customer}\n{}", email.to_lowercase()))
@@ -252,5 +260,8 @@ mod tests {
         assert_eq!(shipping_address(Some(&json!("1 Main St"))).unwrap().unwrap(), "1 Main St");
         assert_eq!(shipping_address(Some(&json!({"city": "X"}))).unwrap().unwrap(), r#"{"city":"X"}"#);
         message(shipping_address(Some(&json!(7))));
+        for given in [json!("1 Main St"), json!("[1] Main St"), json!({"city": "X"})] {
+            assert_eq!(given_address(&shipping_address(Some(&given)).unwrap().unwrap()), given);
+        }
     }
 }

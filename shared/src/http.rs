@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+const MAX_ID_CHARACTERS: usize = 128;
 const MAX_SHOWN_CHARACTERS: usize = 200;
 
 #[derive(Deserialize)]
@@ -117,6 +118,16 @@ impl Client {
     }
 }
 
+/// The id that an answer gives what it made, a text or a number, in the first of these fields; its first 128 characters.
+pub fn answered_id(answer: &Value, fields: &[&str]) -> Option<String> {
+    let id = fields.iter().find_map(|field| match &answer[*field] {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    })?;
+    Some(id.chars().take(MAX_ID_CHARACTERS).collect())
+}
+
 fn refusal(to: &Endpoint, status: StatusCode, retry_after: Option<&str>, body: &[u8]) -> Error {
     let words: String = String::from_utf8_lossy(body)
         .chars()
@@ -171,6 +182,15 @@ mod tests {
             assert!(text.contains("SWAG_API_URL (vendor:8443)") && text.contains("trylater"), "{text}");
             assert!(!text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[test]
+    fn an_answer_names_what_it_made_by_a_text_or_a_number() {
+        let id = |answer| answered_id(&answer, &["order_id", "id"]);
+        assert_eq!(id(serde_json::json!({ "id": "a", "order_id": "b" })).unwrap(), "b");
+        assert_eq!(id(serde_json::json!({ "order_id": null, "id": 42 })).unwrap(), "42");
+        assert_eq!(id(serde_json::json!({ "id": "é".repeat(200) })).unwrap(), "é".repeat(128));
+        assert_eq!(id(Value::Null), None);
     }
 
     #[test]

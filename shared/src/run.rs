@@ -229,6 +229,9 @@ fn usage<S: Step>(argument: &str) -> ExitCode {
     let mut text =
         format!("{}: {}\n\nTakes no arguments: a Job's variables say what to do.\n", S::NAME, S::ABOUT);
     let mut table = |title: &str, rows: &[(&str, &str)]| {
+        if rows.is_empty() {
+            return;
+        }
         text.push('\n');
         text.push_str(title);
         text.push_str(":\n");

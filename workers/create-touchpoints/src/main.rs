@@ -15,7 +15,7 @@ use shared::config::{Environment, Secret};
 use shared::customer::{self, Tier};
 use shared::database::{Connection, Failure};
 use shared::event::{Announcement, Cause, Kind, derive_id, timestamp};
-use shared::http::{Client, Endpoint};
+use shared::http::{Client, Endpoint, answered_id};
 use shared::telemetry::Report;
 use shared::{Error, Result, Step, Uuid};
 
@@ -101,9 +101,7 @@ impl Step for CreateTouchpoints {
             "touchpoints": self.touchpoints,
         });
         let answer = client.post(crm, &key, &body).await?;
-        let crm_id = answer["id"]
-            .as_str()
-            .map(|id| id.chars().take(schedule::MAX_CRM_ID_CHARACTERS).collect::<String>());
+        let crm_id = answered_id(&answer, &["id"]);
         report.set("crm_id", crm_id.clone());
         Ok(crm_id)
     }

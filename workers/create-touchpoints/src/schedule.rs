@@ -12,9 +12,6 @@ use shared::{Error, Result};
 const YEARS: RangeInclusive<i32> = 1000..=9998;
 const SCHEDULE: &str = include_str!("../schedule.json");
 
-/// How much of the CRM's id is kept.
-pub(crate) const MAX_CRM_ID_CHARACTERS: usize = 128;
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Offsets {

@@ -132,7 +132,7 @@ impl Step for NotifyMarketing {
         };
         let mut data = json!({ "customer_name": self.name, "subscription_tier": self.tier });
         if let Some(address) = address {
-            data["shipping_address"] = json!(address);
+            data["shipping_address"] = customer::given_address(&address);
         }
         Ok(vec![Announcement { subject: self.customer, data }])
     }

@@ -15,7 +15,7 @@ use shared::config::{Environment, Secret};
 use shared::customer::{self, Tier};
 use shared::database::{Connection, Failure};
 use shared::event::{Announcement, Cause, Kind, derive_id};
-use shared::http::{Client, Endpoint};
+use shared::http::{Client, Endpoint, answered_id};
 use shared::telemetry::Report;
 use shared::{Result, Step, Uuid};
 
@@ -73,10 +73,7 @@ impl Step for OrderSwag {
         let customer = customer::id_or_derived(environment, "customer", &["CUSTOMER_NAME"])?;
         let tier: Tier = input.subscription_tier.parse()?;
         let package = Package::of(tier)?;
-        let address = input.shipping_address.map(|text| match serde_json::from_str(&text) {
-            Ok(object @ Value::Object(_)) => object,
-            _ => Value::String(text),
-        });
+        let address = input.shipping_address.as_deref().map(customer::given_address);
         let order =
             match address.filter(|address| address.as_object().is_none_or(|fields| !fields.is_empty())) {
                 None => None,
@@ -117,9 +114,7 @@ impl Step for OrderSwag {
             "shipping_address": address,
         });
         let answer = client.post(vendor, &self.key.to_string(), &body).await?;
-        let order_id = ["order_id", "id"].into_iter().find_map(|field| answer[field].as_str());
-        let order_id =
-            order_id.map(|id| id.chars().take(package::MAX_ORDER_ID_CHARACTERS).collect::<String>());
+        let order_id = answered_id(&answer, &["order_id", "id"]);
         report.set("order", "ordered");
         report.set("order_id", order_id.clone());
         Ok(order_id)

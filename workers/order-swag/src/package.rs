@@ -9,9 +9,6 @@ use shared::{Error, Result};
 
 const PACKAGES: &str = include_str!("../packages.json");
 
-/// How much of the vendor's order id is kept.
-pub(crate) const MAX_ORDER_ID_CHARACTERS: usize = 128;
-
 /// A package.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

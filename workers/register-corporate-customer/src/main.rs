@@ -85,7 +85,7 @@ impl Step for Register {
         }
         let mut data = json!({ "name": self.name, "subscription_tier": self.tier, "users": self.users });
         if let Some(address) = &self.shipping_address {
-            data["shipping_address"] = json!(address);
+            data["shipping_address"] = customer::given_address(address);
         }
         Ok(vec![Announcement { subject: self.customer, data }])
     }

@@ -36,10 +36,17 @@ Start here:
 #[command(version, about, after_help = AFTER_HELP, max_term_width = 110)]
 struct Arguments {
     /// What is logged: a level, or filters such as dispatcher=debug [default: info for run, warn otherwise]
-    #[arg(long, global = true, env = "DISPATCHER_LOG")]
+    #[arg(long, global = true, env = "DISPATCHER_LOG", help_heading = "Logging")]
     log: Option<String>,
     /// How log lines look
-    #[arg(long, global = true, env = "DISPATCHER_LOG_FORMAT", value_enum, default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        env = "DISPATCHER_LOG_FORMAT",
+        value_enum,
+        default_value = "auto",
+        help_heading = "Logging"
+    )]
     log_format: logging::Format,
     #[command(subcommand)]
     command: Command,
@@ -112,5 +119,39 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Validate(arguments) => Ok(arguments.run()),
         Command::Explain(arguments) => Ok(arguments.run()),
         Command::Healthcheck(arguments) => healthcheck::execute(arguments).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The long help of a command and of all below it.
+    fn helps(command: &mut clap::Command, all: &mut Vec<String>) {
+        all.push(command.render_long_help().to_string());
+        for below in command.get_subcommands_mut() {
+            helps(below, all);
+        }
+    }
+
+    #[test]
+    fn every_help_is_plain_text_and_every_option_is_explained() {
+        let mut command = Arguments::command();
+        command.build();
+        command.clone().debug_assert();
+        let mut all = Vec::new();
+        helps(&mut command, &mut all);
+        assert!(all.len() > 12, "{}", all.len());
+        for help in &all {
+            assert!(!help.contains('`'), "{help}");
+            assert!(!help.lines().next().unwrap_or_default().is_empty(), "{help}");
+        }
+        for one in command.get_subcommands() {
+            for argument in one.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", one.get_name(), argument.get_id());
+            }
+        }
     }
 }

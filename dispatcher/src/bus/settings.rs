@@ -8,11 +8,11 @@ use std::time::Duration;
 /// Which bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
-    /// NATS `JetStream`.
+    /// NATS JetStream.
     #[default]
     #[value(name = "jetstream")]
     JetStream,
-    /// A queue in an `SQLite` file.
+    /// A queue in an SQLite file.
     Embedded,
 }
 
@@ -34,7 +34,7 @@ pub struct Settings {
         help_heading = "Bus"
     )]
     pub nats_server: Secret,
-    /// `JetStream` stream; created when it is not there
+    /// JetStream stream; created when it is not there
     #[arg(long, env = "NATS_STREAM", default_value = "customer-onboarding", help_heading = "Bus")]
     pub nats_stream: String,
     /// NATS user

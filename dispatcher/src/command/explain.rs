@@ -23,7 +23,7 @@ const CONFIGURATION: u8 = 78;
 /// Shows which rules match an event and why the others do not, the action, and the Jobs; runs nothing
 #[derive(Debug, Clone, Args)]
 pub struct Explain {
-    /// A file with a CloudEvent in structured JSON mode, or `-` for standard input
+    /// A file with a CloudEvent in structured JSON mode, or - for standard input
     pub event: PathBuf,
     /// The folder of manifests
     #[arg(long, value_name = "DIR", default_value = "events", env = "EVENTS_DIR")]

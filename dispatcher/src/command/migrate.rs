@@ -11,8 +11,7 @@ use super::print;
 /// Bring the database schema up to date
 #[derive(clap::Args)]
 #[command(
-    after_help = "Reads DATABASE_URL, or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME. Running it again changes nothing;\n\
-    several at once are safe: one migrates, the others wait."
+    after_help = "Reads DATABASE_URL, or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME.\nRunning it again changes nothing; several at once are safe: one migrates, the others wait."
 )]
 pub(super) struct Arguments {
     /// Only say whether migrations are missing; exit code 75 if so

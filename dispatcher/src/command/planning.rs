@@ -28,7 +28,7 @@ pub struct Planning {
         value_delimiter = ','
     )]
     pub namespaces: Vec<String>,
-    /// What an image must begin with, up to a `/`, `:` or `@`; may be given more than once [default: any image]
+    /// What an image must begin with, up to a slash, colon or @; may be given more than once [default: any image]
     #[arg(long = "image-prefix", value_name = "PREFIX", env = "IMAGE_PREFIXES", value_delimiter = ',')]
     pub image_prefixes: Vec<String>,
     /// Allow privileged containers and added capabilities

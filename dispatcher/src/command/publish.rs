@@ -35,8 +35,12 @@ pub(super) struct Arguments {
     /// Publish to this NATS subject instead of the one of the event's type
     #[arg(long)]
     subject: Option<String>,
-    /// Post to a dispatcher's /events instead (with `EVENTS_TOKEN` from the environment, if set)
-    #[arg(long, value_name = "URL")]
+    /// Post to a dispatcher's /events instead
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Post to a dispatcher's /events instead (with EVENTS_TOKEN from the environment, if set)"
+    )]
     to: Option<String>,
 }
 

@@ -34,6 +34,38 @@ fn a_dispatcher_killed_with_jobs_running_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_job_left_running_by_a_killed_dispatcher_is_awaited_by_the_next() {
+    let system = System::start();
+    let mut dispatcher = system.dispatcher();
+    // The mails go out, and then the Jobs cannot record them.
+    let lock = system.database.hold("LOCK TABLES sent_mails WRITE");
+    system.publish(&registration("One Ltd"));
+    system.publish(&registration("Two Ltd"));
+    let jobs = |dispatcher: &crate::system::Dispatcher| {
+        let found = dispatcher.running.directory().processes().into_iter();
+        found.filter(|(_, name)| name == "send-welcome-email").map(|(id, _)| id).collect::<Vec<_>>()
+    };
+    wait::until(LIMIT, "two Jobs stand in their step", || (jobs(&dispatcher).len() == 2).then_some(()));
+    system.smtp.until_mails(2);
+    dispatcher.running.kill();
+
+    let next = system.dispatcher();
+    wait::until(LIMIT, "the next dispatcher has both events", || {
+        let metrics = tests::http::get(next.port, "/metrics").ok()?.body;
+        let running = "dispatcher_jobs_running{trigger=\"welcome-email-sent-trigger\"} 2";
+        metrics.contains(running).then_some(())
+    });
+    assert_eq!(
+        (jobs(&dispatcher).len(), jobs(&next).len()),
+        (2, 0),
+        "Jobs of the dead and of the next dispatcher"
+    );
+    drop(lock);
+    system.until_onboarded(2);
+    system.check_books(2);
+}
+
+#[test]
 fn nats_stopped_and_started_in_mid_flow_loses_nothing() {
     let mut system = System::start();
     let _dispatcher = system.dispatcher();

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use super::place::{LEASE, Place, SUBJECT, fetch_one, message, text};
+use super::place::{Place, SUBJECT, fetch_one, message, text};
 use crate::bus::{Access, Bus, Error, Message, Settings};
 
 #[tokio::test]
@@ -109,46 +109,4 @@ async fn ids_are_forgotten_after_the_window() {
     assert!(bus.publish(same()).await.unwrap().duplicate);
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert!(!bus.publish(same()).await.unwrap().duplicate);
-}
-
-/// Not a check but a measurement: `cargo test -p dispatcher throughput -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement"]
-async fn throughput_of_the_embedded_bus() {
-    const MESSAGES: usize = 20_000;
-    let place = Place::embedded();
-    let settings = Settings { lease: LEASE * 100, ..place.settings() };
-    let bus = Bus::open(&settings, Access::Consume).await.unwrap();
-    bus.ensure_subjects(&BTreeSet::from([SUBJECT.to_owned()])).await.unwrap();
-    for publishers in [1, 64] {
-        let start = Instant::now();
-        let mut tasks = tokio::task::JoinSet::new();
-        let each = if publishers == 1 { 500 } else { MESSAGES / publishers };
-        for publisher in 0..publishers {
-            let bus = bus.clone();
-            tasks.spawn(async move {
-                for number in 0..each {
-                    let id = Some(format!("{publishers}-{publisher}-{number}"));
-                    let payload = vec![b'x'; 600].into();
-                    bus.publish(Message { id, payload, ..message("") }).await.unwrap();
-                }
-            });
-        }
-        tasks.join_all().await;
-        let rate = f64::from(u32::try_from(each * publishers).unwrap()) / start.elapsed().as_secs_f64();
-        println!("{publishers} publishers: {rate:.0} messages/s");
-    }
-    let start = Instant::now();
-    let total = 500 + MESSAGES / 64 * 64;
-    let mut left = total;
-    while left > 0 {
-        let mut answers = tokio::task::JoinSet::new();
-        for delivery in bus.fetch(SUBJECT, 64).await.unwrap() {
-            left -= 1;
-            answers.spawn(async move { delivery.ack().await.unwrap() });
-        }
-        answers.join_all().await;
-    }
-    let rate = f64::from(u32::try_from(total).unwrap()) / start.elapsed().as_secs_f64();
-    println!("fetch 64 and acknowledge each: {rate:.0} messages/s");
 }

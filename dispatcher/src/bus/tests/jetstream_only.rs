@@ -255,7 +255,7 @@ async fn publishes_and_answers_go_on_when_the_server_comes_back() {
     let bus = place.open().await;
     bus.publish(message("before")).await.unwrap();
     let delivery = fetch_one(&bus).await;
-    place.stop_server();
+    place.shut_down_server();
     let answer = tokio::spawn(async move { delivery.ack().await });
     tokio::time::sleep(Duration::from_millis(700)).await;
     place.start_server();

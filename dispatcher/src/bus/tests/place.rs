@@ -65,6 +65,12 @@ impl Place {
         }
     }
 
+    pub(super) fn shut_down_server(&mut self) {
+        if let Self::JetStream(server) = self {
+            server.shut_down();
+        }
+    }
+
     pub(super) fn start_server(&mut self) {
         if let Self::JetStream(server) = self {
             server.run();

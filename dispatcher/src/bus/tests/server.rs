@@ -46,6 +46,15 @@ impl Server {
         }
     }
 
+    /// SIGTERM: deliveries are flushed, so that their answers are confirmed after the next start.
+    pub(super) fn shut_down(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            child.wait().unwrap();
+        }
+    }
+
     /// On the same port, with the same storage.
     pub(super) fn run(&mut self) {
         let log = self.folder.path().join("log");

@@ -16,6 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use shared::error::{Error, Result};
@@ -57,15 +58,18 @@ impl App {
 
     /// Every path.
     pub fn router(self) -> Router {
+        let administration = Router::new()
+            .route("/api/dead-letters", get(dead_letters::list))
+            .route("/api/dead-letters/{number}", get(dead_letters::show).delete(dead_letters::discard))
+            .route("/api/dead-letters/{number}/replay", post(dead_letters::replay))
+            .route_layer(from_fn_with_state(self.clone(), dead_letters::guard));
         Router::new()
+            .merge(administration)
             .route("/", get(page::overview))
             .route("/events", post(events::receive))
             .route("/healthz", get(|| async { "alive\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
-            .route("/api/dead-letters", get(dead_letters::list))
-            .route("/api/dead-letters/{number}", get(dead_letters::show).delete(dead_letters::discard))
-            .route("/api/dead-letters/{number}/replay", post(dead_letters::replay))
             .layer(DefaultBodyLimit::max(MAX_EVENT_BYTES))
             .with_state(self)
     }

@@ -3,6 +3,7 @@
 //! A worker implements [`Step`] and calls [`run`]; the rest happens here, in one order for all of them.
 
 pub mod bus;
+pub mod calendar;
 pub mod config;
 pub mod customer;
 pub mod database;

@@ -1,8 +1,9 @@
 //! Dead letters over HTTP, for the commands and for people with the admin token.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,14 +26,15 @@ const fn page() -> usize {
     100
 }
 
-pub(super) async fn list(
-    State(App(app)): State<App>,
-    Query(wanted): Query<Wanted>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(refused) = app.tokens.may_administer(&headers) {
-        return *refused;
+/// Lets through only who may administer; stands before every path of this module.
+pub(super) async fn guard(State(App(app)): State<App>, request: Request, next: Next) -> Response {
+    match app.tokens.may_administer(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => *refused,
     }
+}
+
+pub(super) async fn list(State(App(app)): State<App>, Query(wanted): Query<Wanted>) -> Response {
     let Wanted { subject, customer, reason, after, limit } = wanted;
     match app.bus.dead_letters(&Filter { subject, customer, reason, after, limit: limit.min(1000) }).await {
         Ok(page) => {
@@ -43,14 +45,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn show(
-    State(App(app)): State<App>,
-    Path(number): Path<u64>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(refused) = app.tokens.may_administer(&headers) {
-        return *refused;
-    }
+pub(super) async fn show(State(App(app)): State<App>, Path(number): Path<u64>) -> Response {
     match app.bus.dead_letter_by_number(number).await {
         Ok(Some(letter)) => Json(view(&letter)).into_response(),
         Ok(None) => none(number),
@@ -58,14 +53,7 @@ pub(super) async fn show(
     }
 }
 
-pub(super) async fn replay(
-    State(App(app)): State<App>,
-    Path(number): Path<u64>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(refused) = app.tokens.may_administer(&headers) {
-        return *refused;
-    }
+pub(super) async fn replay(State(App(app)): State<App>, Path(number): Path<u64>) -> Response {
     match app.bus.replay(number).await {
         Ok(Some(receipt)) => {
             tracing::info!(dead_letter = number, sequence = receipt.sequence, "dead letter replayed");
@@ -76,14 +64,7 @@ pub(super) async fn replay(
     }
 }
 
-pub(super) async fn discard(
-    State(App(app)): State<App>,
-    Path(number): Path<u64>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(refused) = app.tokens.may_administer(&headers) {
-        return *refused;
-    }
+pub(super) async fn discard(State(App(app)): State<App>, Path(number): Path<u64>) -> Response {
     match app.bus.drop_dead_letter(number).await {
         Ok(true) => {
             tracing::info!(dead_letter = number, "dead letter dropped");

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Datelike, Days, NaiveDate, Weekday};
+use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
+use shared::calendar::working_day;
 use shared::customer::Tier;
 use shared::{Error, Result};
 
@@ -43,12 +44,7 @@ impl Package {
 
     /// The day of the welcome outreach: a working day, when the package ordered on `day` has arrived.
     pub(crate) fn outreach(&self, day: NaiveDate) -> NaiveDate {
-        let arrived = day + Days::new(self.delivery_days);
-        match arrived.weekday() {
-            Weekday::Sat => arrived + Days::new(2),
-            Weekday::Sun => arrived + Days::new(1),
-            _ => arrived,
-        }
+        working_day(day + Days::new(self.delivery_days))
     }
 }
 

@@ -20,6 +20,9 @@ pub use outcome::{Cause, Outcome, Ran, Report};
 pub use process::Process;
 pub use recording::Recording;
 
+/// Of a Job's output at most so many bytes are shown.
+pub const MAX_LOGS: u64 = 64 << 10;
+
 /// What an ended Job of another event means for the next one with the same identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
@@ -60,6 +63,16 @@ impl Backend {
             Self::Docker(docker) => docker.delete(identity).await,
             Self::Kubernetes(kubernetes) => kubernetes.delete(identity).await,
             Self::Recording(recording) => recording.delete(identity).await,
+        }
+    }
+
+    /// The last output of a Job's newest try, at most [`MAX_LOGS`] bytes. `None`: it is gone, or never was.
+    pub async fn logs(&self, namespace: &str, name: &str) -> Result<Option<String>> {
+        match self {
+            Self::Process(process) => process.logs(namespace, name).await,
+            Self::Docker(docker) => docker.logs(namespace, name).await,
+            Self::Kubernetes(kubernetes) => kubernetes.logs(namespace, name).await,
+            Self::Recording(_) => Ok(None),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod admission;
 mod delivery;
+mod job;
 mod lane;
 mod memory;
 pub mod rules;
@@ -26,6 +27,7 @@ use self::stop::Stop;
 use crate::backend::Backend;
 use crate::bus::Bus;
 use crate::metrics::Metrics;
+use crate::observer::Observer;
 use crate::plan::{Cluster, Policy};
 
 /// How often new subjects are looked for.
@@ -54,6 +56,7 @@ struct Inner {
     backend: Backend,
     rules: Rules,
     metrics: Metrics,
+    observer: Observer,
     admission: Admission,
     memory: Memory,
     settings: Settings,
@@ -61,9 +64,17 @@ struct Inner {
 
 impl Engine {
     /// An engine that has not begun.
-    pub fn new(bus: Bus, backend: Backend, rules: Rules, metrics: Metrics, settings: Settings) -> Self {
+    pub fn new(
+        bus: Bus,
+        backend: Backend,
+        rules: Rules,
+        metrics: Metrics,
+        observer: Observer,
+        settings: Settings,
+    ) -> Self {
         let admission = Admission::new(settings.max_running);
-        Self(Arc::new(Inner { bus, backend, rules, metrics, admission, memory: Memory::default(), settings }))
+        let memory = Memory::default();
+        Self(Arc::new(Inner { bus, backend, rules, metrics, observer, admission, memory, settings }))
     }
 
     /// Runs until told to stop, and returns once everything taken is answered.

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod logging;
 pub mod manifest;
 pub mod metrics;
+pub mod observer;
 pub mod plan;
 pub mod server;
 pub mod template;

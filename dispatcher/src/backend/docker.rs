@@ -27,6 +27,10 @@ impl Docker {
         match self.0 {}
     }
 
+    pub(super) async fn logs(&self, _namespace: &str, _name: &str) -> Result<Option<String>> {
+        match self.0 {}
+    }
+
     pub(super) async fn check(&self) -> Result<()> {
         match self.0 {}
     }

@@ -10,6 +10,7 @@ mod environment;
 mod identity;
 mod image;
 mod orphan;
+mod output;
 mod policy;
 mod record;
 mod secret;
@@ -238,6 +239,10 @@ impl Process {
             folder.remove().await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn logs(&self, namespace: &str, name: &str) -> Result<Option<String>> {
+        output::tail(&self.0.settings.state_dir, namespace, name).await
     }
 
     pub(super) async fn check(&self) -> Result<()> {

@@ -16,6 +16,7 @@ use crate::engine::stop::{Stop, Stopper, channel};
 use crate::engine::{Engine, Settings};
 use crate::manifest::{Problem, Severity};
 use crate::metrics::Metrics;
+use crate::observer::Observer;
 use crate::server::{self, App, Tokens};
 
 /// Which backend, with what it needs.
@@ -66,7 +67,9 @@ impl Service {
         bus.ensure_subjects(&rules.subjects()).await.map_err(failed)?;
         let metrics = Metrics::default();
         let (stopper, stop) = channel();
-        let engine = Engine::new(bus.clone(), backend.clone(), rules.clone(), metrics.clone(), parts.engine);
+        let observer = Observer::default();
+        let engine =
+            Engine::new(bus.clone(), backend.clone(), rules.clone(), metrics.clone(), observer, parts.engine);
         let app = App::new(bus.clone(), backend.clone(), rules.clone(), metrics.clone(), tokens);
         let tasks = vec![
             tokio::spawn(server::serve(listener, app.router(), stop.clone())),

@@ -1,19 +1,21 @@
 //! One delivery from its arrival to its answer.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use chrono::Utc;
 use serde_json::Value;
 
-use super::Inner;
 use super::stop::Stop;
 use super::verdict::{End, Verdict, Why, verdict};
-use crate::backend::{Again, Outcome, Ran};
+use super::{Inner, job};
+use crate::backend::Again;
 use crate::bus::{DeadLetterInfo, Delivery};
 use crate::logging::masked;
 use crate::manifest::SyncMode;
 use crate::metrics::JobOutcome;
-use crate::plan::{self, Action, IncomingEvent, PlannedJob, TriggerPlan};
+use crate::observer::Cause;
+use crate::plan::{self, Action, IncomingEvent, TriggerPlan};
 
 /// How often an answer is tried before the lease is left to run out.
 const ANSWER_TRIES: u32 = 5;
@@ -35,6 +37,7 @@ pub(super) async fn handle(inner: &Arc<Inner>, delivery: Delivery, stop: &Stop) 
 }
 
 async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop) {
+    let taken_at = Utc::now();
     let event = match IncomingEvent::parse(&delivery.subject, &delivery.headers, &delivery.payload) {
         Ok(event) => event.replayed(delivery.replay),
         Err(error) => {
@@ -57,7 +60,8 @@ async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop)
     if plans.is_empty() {
         inner.metrics.unmatched(&delivery.subject);
     }
-    let ends = run_triggers(inner, delivery, plans, stop).await;
+    let cause = Arc::new(cause(delivery, &event, taken_at));
+    let ends = run_triggers(inner, delivery, &cause, plans, stop).await;
     let only_ends: Vec<_> = ends.iter().map(|(_, end)| end.clone()).collect();
     let verdict = verdict(&only_ends, delivery.attempt, inner.settings.max_attempts);
     answer(inner, delivery, Some(&event), ends, verdict, stop).await;
@@ -81,6 +85,7 @@ async fn plan_apart(inner: &Arc<Inner>, event: &IncomingEvent) -> Result<Vec<Tri
 async fn run_triggers(
     inner: &Arc<Inner>,
     delivery: &Delivery,
+    cause: &Arc<Cause>,
     plans: Vec<TriggerPlan>,
     stop: &Stop,
 ) -> Vec<(String, End)> {
@@ -93,10 +98,10 @@ async fn run_triggers(
             ends.push((plan.trigger, end.clone()));
             continue;
         }
-        let (inner, delivery, stop) = (Arc::clone(inner), delivery.clone(), stop.clone());
+        let (inner, cause, stop) = (Arc::clone(inner), Arc::clone(cause), stop.clone());
         running.spawn(async move {
             let trigger = plan.trigger.clone();
-            let end = run_trigger(&inner, &delivery, plan, &stop).await;
+            let end = run_trigger(&inner, &cause, plan, &stop).await;
             (trigger, end)
         });
     }
@@ -116,7 +121,7 @@ async fn run_triggers(
     ends
 }
 
-async fn run_trigger(inner: &Arc<Inner>, delivery: &Delivery, plan: TriggerPlan, stop: &Stop) -> End {
+async fn run_trigger(inner: &Inner, cause: &Arc<Cause>, plan: TriggerPlan, stop: &Stop) -> End {
     let trigger = plan.trigger;
     match plan.outcome {
         Err(error) => {
@@ -141,79 +146,10 @@ async fn run_trigger(inner: &Arc<Inner>, delivery: &Delivery, plan: TriggerPlan,
             let again = if sync == SyncMode::OneTime { Again::Never } else { Again::Replace };
             let mut end = End::Done;
             for job in &jobs {
-                end = end.worse(run_job(inner, delivery, &trigger, job, again, stop).await);
+                end = end.worse(job::run(inner, cause, &trigger, job, again, stop).await);
             }
             end
         }
-    }
-}
-
-async fn run_job(
-    inner: &Arc<Inner>,
-    delivery: &Delivery,
-    trigger: &str,
-    job: &PlannedJob,
-    again: Again,
-    stop: &Stop,
-) -> End {
-    let slot = tokio::select! {
-        slot = inner.admission.slot(&delivery.subject) => slot,
-        () = stop.draining() => return End::Stopped,
-    };
-    let ran = {
-        let _running = inner.metrics.running(trigger);
-        inner.backend.run(job, again, stop).await
-    };
-    drop(slot);
-    inner.metrics.job_ended(trigger, JobOutcome::of(&ran));
-    let waited = waited(delivery, &ran);
-    let run = ran.started_at.and_then(|at| SystemTime::now().duration_since(at).ok());
-    if !ran.adopted {
-        inner.metrics.took(trigger, waited, run);
-    }
-    log_job(delivery, trigger, job, &ran, waited, run);
-    End::from(ran.outcome)
-}
-
-/// From publishing to the start of the first try; a redelivery's wait says nothing about this dispatcher.
-fn waited(delivery: &Delivery, ran: &Ran) -> Option<Duration> {
-    let started = ran.started_at.filter(|_| delivery.attempt == 1)?;
-    started.duration_since(delivery.published_at.into()).ok()
-}
-
-fn log_job(
-    delivery: &Delivery,
-    trigger: &str,
-    job: &PlannedJob,
-    ran: &Ran,
-    waited: Option<Duration>,
-    run: Option<Duration>,
-) {
-    let ms = |duration: Option<Duration>| duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-    let (wait_ms, run_ms) = (ms(waited), ms(run));
-    let (event_id, job_name, attempt, tries) =
-        (&job.identity.event_id, &job.name, delivery.attempt, ran.attempts);
-    match &ran.outcome {
-        Outcome::Complete { .. } => tracing::info!(
-            event.id = event_id,
-            trigger,
-            job.name = job_name,
-            attempt,
-            tries,
-            wait_ms,
-            run_ms,
-            adopted = ran.adopted,
-            "complete"
-        ),
-        Outcome::Failed { cause, exit_code, message, .. } => tracing::error!(
-            event.id = event_id, trigger, job.name = job_name, attempt, tries, wait_ms, run_ms,
-            cause = %cause, exit_code, reason = %masked(message), "failed"
-        ),
-        Outcome::TryAgain { cause, exit_code, message, .. } => tracing::warn!(
-            event.id = event_id, trigger, job.name = job_name, attempt, tries, wait_ms, run_ms,
-            cause = %cause, exit_code, reason = %masked(message), "failed, to be tried again"
-        ),
-        Outcome::Stopped => tracing::info!(event.id = event_id, trigger, job.name = job_name, "handed back"),
     }
 }
 
@@ -304,6 +240,23 @@ fn dead_letter_info(event: Option<&IncomingEvent>, ends: &[(String, End)], why: 
         customer: event.map(customer_of).unwrap_or_default(),
         event_id: event.map(|event| event.id().to_owned()).unwrap_or_default(),
         first_failed_at: None,
+    }
+}
+
+fn cause(delivery: &Delivery, event: &IncomingEvent, taken_at: chrono::DateTime<Utc>) -> Cause {
+    Cause {
+        id: event.id().to_owned(),
+        event_type: event.event_type().to_owned(),
+        source: event.source().to_owned(),
+        subject: event.subject().to_owned(),
+        nats_subject: delivery.subject.clone(),
+        correlation_id: event.extension("correlationid"),
+        traceparent: event.extension("traceparent"),
+        customer: customer_of(event),
+        replay: delivery.replay,
+        published_at: delivery.published_at,
+        taken_at,
+        attempt: delivery.attempt,
     }
 }
 

@@ -3,6 +3,7 @@
 mod several;
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use crate::backend::{Cause, Outcome, Recording, Report};
 use crate::bus::{Access, Backlog, DeadLetter, Filter, Message, Settings as BusSettings};
 use crate::manifest;
 use crate::metrics::JobOutcome;
+use crate::observer::{JobRun, State, Watcher};
 
 const TRIGGER: &str = "customer-saved-trigger";
 
@@ -23,6 +25,7 @@ struct Ground {
     bus: Bus,
     backend: Recording,
     metrics: Metrics,
+    seen: Arc<Mutex<Vec<JobRun>>>,
     stopper: Stopper,
     engine: tokio::task::JoinHandle<()>,
 }
@@ -40,9 +43,11 @@ impl Ground {
             Settings { max_running: 4, max_attempts, cluster: Cluster::default(), policy: Policy::default() };
         let (stopper, stop) = channel();
         let recording = Backend::Recording(backend.clone());
-        let engine = Engine::new(bus.clone(), recording, rules, metrics.clone(), settings);
+        let seen = Arc::new(Mutex::default());
+        let observer = Observer::new([Watcher::Recording(Arc::clone(&seen))]);
+        let engine = Engine::new(bus.clone(), recording, rules, metrics.clone(), observer, settings);
         let engine = tokio::spawn(async move { engine.run(&stop).await });
-        let ground = Self { _folder: folder, bus, backend, metrics, stopper, engine };
+        let ground = Self { _folder: folder, bus, backend, metrics, seen, stopper, engine };
         // The bus counts what waits from the first fetch on.
         ground.until(|left| left.iter().any(|one| one.subject == "customer-saved")).await;
         ground
@@ -115,6 +120,30 @@ async fn a_matching_event_runs_its_job_and_is_acknowledged() {
     assert_eq!(started.len(), 1);
     assert_eq!(started[0].name, "customer-saved-550e8400-e29b-41d4-a716-446655440000");
     assert_eq!((metrics.jobs_ended(TRIGGER, JobOutcome::Complete), letters.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn observers_are_told_when_a_job_begins_and_when_it_ended() {
+    let ground = Ground::start([try_again("no database")], 20).await;
+    ground.publish("customer-saved", event("e1")).await;
+    let seen = Arc::clone(&ground.seen);
+    ground.settled().await;
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let told: Vec<_> = seen
+        .iter()
+        .map(|run| match &run.state {
+            State::Running => (run.cause.attempt, "running"),
+            State::Ended { outcome: Outcome::TryAgain { .. }, .. } => (run.cause.attempt, "again"),
+            State::Ended { outcome: Outcome::Complete { .. }, .. } => (run.cause.attempt, "complete"),
+            State::Ended { .. } => (run.cause.attempt, "other"),
+        })
+        .collect();
+    assert_eq!(told, [(1, "running"), (1, "again"), (2, "running"), (2, "complete")]);
+    let first = &seen[0];
+    assert_eq!((first.trigger.as_str(), first.image.as_str()), (TRIGGER, "knapscen/save-customer:latest"));
+    assert_eq!(first.cause.customer, "550e8400-e29b-41d4-a716-446655440000");
+    assert!(first.cause.published_at <= first.cause.taken_at && first.cause.taken_at <= first.handed_at);
+    assert_eq!(first.event_hash, seen[3].event_hash);
 }
 
 #[tokio::test]
@@ -235,7 +264,14 @@ async fn an_event_of_several_triggers_runs_only_those_again_that_have_not_ended(
     let settings =
         Settings { max_running: 4, max_attempts: 20, cluster: Cluster::default(), policy: Policy::default() };
     let recording = Backend::Recording(backend.clone());
-    let engine = Engine::new(ground.bus.clone(), recording, rules, ground.metrics.clone(), settings);
+    let engine = Engine::new(
+        ground.bus.clone(),
+        recording,
+        rules,
+        ground.metrics.clone(),
+        Observer::default(),
+        settings,
+    );
     let engine = tokio::spawn(async move { engine.run(&stop).await });
     let ground = Ground { backend, stopper, engine, ..ground };
     ground.publish("customer-saved", event("e1")).await;

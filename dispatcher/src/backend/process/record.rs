@@ -100,10 +100,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Waits until no one else has it. `None`: the dispatcher stops.
     pub(super) async fn lock(state_dir: &Path, job: &PlannedJob, stop: &Stop) -> Result<Option<Self>> {
-        let name = format!("{}.{}", job.namespace, job.name);
-        if name.contains(['/', '\0']) || name.starts_with('.') || name.len() > 250 {
-            return Err(Error::input(format!("{name:?} cannot be the name of a Job")));
-        }
+        let name = folder_name(&job.namespace, &job.name)?;
         let mut pause = Duration::from_millis(10);
         loop {
             let (state_dir, name) = (state_dir.to_owned(), name.clone());
@@ -213,6 +210,15 @@ impl Folder {
     }
 }
 
+/// How the folder of a Job is called below `jobs/`.
+pub(super) fn folder_name(namespace: &str, name: &str) -> Result<String> {
+    let name = format!("{namespace}.{name}");
+    if name.contains(['/', '\0']) || name.starts_with('.') || name.len() > 250 {
+        return Err(Error::input(format!("{name:?} cannot be the name of a Job")));
+    }
+    Ok(name)
+}
+
 /// The state folder and its parts, for this user only: outputs and termination messages hold people's data.
 pub(super) fn prepare(state_dir: &Path) -> Result<()> {
     for folder in [state_dir.join("jobs"), state_dir.join("expiry")] {
@@ -314,7 +320,9 @@ pub(super) fn milliseconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
     let done = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::bug("file work failed").because(error))?;

@@ -103,7 +103,14 @@ async fn a_trigger_that_hangs_does_not_stop_another_subject() {
     let metrics = Metrics::default();
     let settings =
         Settings { max_running: 4, max_attempts: 20, cluster: Cluster::default(), policy: Policy::default() };
-    let engine = Engine::new(bus.clone(), Backend::Process(backend), rules, metrics.clone(), settings);
+    let engine = Engine::new(
+        bus.clone(),
+        Backend::Process(backend),
+        rules,
+        metrics.clone(),
+        Observer::default(),
+        settings,
+    );
     let (stopper, stop) = channel();
     let running = {
         let engine = engine.clone();

@@ -144,3 +144,16 @@ async fn a_deadline_beyond_every_clock_is_none() {
     job.spec.active_deadline = Some(Duration::from_secs(u64::MAX));
     assert!(matches!(ground.run(&job).await.outcome, Outcome::Complete { .. }));
 }
+
+#[tokio::test]
+async fn the_output_of_the_newest_try_is_kept_and_its_end_is_shown() {
+    let ground = Ground::new();
+    let script = r#"echo try >> "$HERE/tries"; n=$(wc -l < "$HERE/tries"); echo "this is try $n"
+        head -c 100000 /dev/zero | tr '\0' x; echo; echo "end of $n"; [ "$n" = 2 ]"#;
+    ground.run(&job(&ground, script)).await;
+    let logs = ground.backend().logs("default", "user-saved-1").await.unwrap().unwrap();
+    assert!(logs.ends_with("end of 2\n") && !logs.contains("this is"), "{logs:.100}");
+    assert_eq!(logs.len() as u64, crate::backend::MAX_LOGS);
+    assert_eq!(ground.backend().logs("default", "never").await.unwrap(), None);
+    assert!(ground.backend().logs("..", "/../etc").await.is_err());
+}

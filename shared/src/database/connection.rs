@@ -3,15 +3,12 @@
 //! A worker runs one transaction on one connection, so there is no pool; a connection dropped before
 //! [`Connection::commit`] takes its transaction back.
 
-use std::borrow::Cow;
+#[cfg(feature = "sqlite")]
+use sqlx::SqliteConnection;
+use sqlx::{Executor, MySqlConnection};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use sqlx::mysql::{MySqlArguments, MySqlRow};
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Decode, Executor, MySql, MySqlConnection, Row as _, Sqlite, SqliteConnection, Type};
-use uuid::Uuid;
-
+use super::row::Row;
+use super::value::{Value, bound};
 use crate::error::{Error, Result};
 
 /// A transaction's snapshot is each statement's own (no gap locks), and a twin waits for the first run only so long.
@@ -23,22 +20,8 @@ pub enum Connection {
     /// MySQL or MariaDB.
     MySql(MySqlConnection),
     /// An SQLite file.
+    #[cfg(feature = "sqlite")]
     Sqlite(SqliteConnection),
-}
-
-/// A value to bind.
-#[derive(Clone, Debug)]
-pub enum Value<'a> {
-    /// A text.
-    Text(Cow<'a, str>),
-    /// A whole number.
-    Integer(i64),
-    /// A time, UTC.
-    Time(DateTime<Utc>),
-    /// A day.
-    Date(NaiveDate),
-    /// Nothing.
-    Null,
 }
 
 /// Why a statement failed.
@@ -59,40 +42,41 @@ impl From<Failure> for Error {
     }
 }
 
+/// The same call on either kind.
+macro_rules! either {
+    ($this:expr, $inner:ident => $call:expr) => {
+        match $this {
+            Self::MySql($inner) => $call,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite($inner) => $call,
+        }
+    };
+}
+pub(super) use either;
+
 impl Connection {
     /// Whether this is an SQLite file, which locks as a whole.
     pub const fn is_sqlite(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
+        !matches!(self, Self::MySql(_))
     }
 
     /// Begins a transaction.
     pub async fn begin(&mut self) -> Result<()> {
-        let begun = match self {
-            Self::MySql(connection) => connection.execute(sqlx::raw_sql(MYSQL_BEGIN)).await.map(drop),
-            Self::Sqlite(connection) => connection.execute(sqlx::raw_sql("BEGIN IMMEDIATE")).await.map(drop),
-        };
+        let sql = if self.is_sqlite() { "BEGIN IMMEDIATE" } else { MYSQL_BEGIN };
+        let begun = either!(self, inner => inner.execute(sqlx::raw_sql(sql)).await.map(drop));
         begun.map_err(|error| explain("cannot begin a transaction", error))
     }
 
     /// Makes everything since [`Self::begin`] final.
     pub async fn commit(&mut self) -> Result<()> {
-        let committed = match self {
-            Self::MySql(connection) => connection.execute(sqlx::raw_sql("COMMIT")).await.map(drop),
-            Self::Sqlite(connection) => connection.execute(sqlx::raw_sql("COMMIT")).await.map(drop),
-        };
+        let committed = either!(self, inner => inner.execute(sqlx::raw_sql("COMMIT")).await.map(drop));
         committed.map_err(|error| explain("cannot commit", error))
     }
 
     /// Runs a statement; answers how many rows it changed. A duplicate key is an answer, not an error.
     pub async fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> std::result::Result<u64, Failure> {
-        let done = match self {
-            Self::MySql(connection) => {
-                connection.execute(bound_mysql(sql, values)).await.map(|d| d.rows_affected())
-            }
-            Self::Sqlite(connection) => {
-                connection.execute(bound_sqlite(sql, values)).await.map(|d| d.rows_affected())
-            }
-        };
+        let done =
+            either!(self, inner => inner.execute(bound(sql, values)).await.map(|done| done.rows_affected()));
         done.map_err(|error| match &error {
             sqlx::Error::Database(database) if database.is_unique_violation() => {
                 Failure::Duplicate(database.message().to_owned())
@@ -103,151 +87,25 @@ impl Connection {
 
     /// All rows of a query.
     pub async fn rows(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>> {
-        let rows = match self {
-            Self::MySql(connection) => connection
-                .fetch_all(bound_mysql(sql, values))
-                .await
-                .map(|rows| rows.into_iter().map(Row::MySql).collect()),
-            Self::Sqlite(connection) => connection
-                .fetch_all(bound_sqlite(sql, values))
-                .await
-                .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
-        };
+        let rows = either!(self, inner => inner
+            .fetch_all(bound(sql, values))
+            .await
+            .map(|rows| rows.into_iter().map(Row::from).collect()));
         rows.map_err(|error| explain("a query failed", error))
     }
 
     /// The first row of a query.
     pub async fn row(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Option<Row>> {
-        let row = match self {
-            Self::MySql(connection) => {
-                connection.fetch_optional(bound_mysql(sql, values)).await.map(|row| row.map(Row::MySql))
-            }
-            Self::Sqlite(connection) => {
-                connection.fetch_optional(bound_sqlite(sql, values)).await.map(|row| row.map(Row::Sqlite))
-            }
-        };
+        let row = either!(self, inner => inner.fetch_optional(bound(sql, values)).await.map(|row| row.map(Row::from)));
         row.map_err(|error| explain("a query failed", error))
     }
 
     /// All rows of a query, locked until the transaction ends. SQLite has locked the whole file already.
     pub async fn locked_rows(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>> {
-        match self {
-            Self::MySql(_) => self.rows(&format!("{sql} FOR UPDATE"), values).await,
-            Self::Sqlite(_) => self.rows(sql, values).await,
+        if self.is_sqlite() {
+            return self.rows(sql, values).await;
         }
-    }
-}
-
-macro_rules! bound {
-    ($name:ident, $database:ty, $arguments:ty) => {
-        fn $name<'q>(sql: &'q str, values: &'q [Value<'q>]) -> Query<'q, $database, $arguments> {
-            values.iter().fold(sqlx::query(sql), |query, value| match value {
-                Value::Text(text) => query.bind(text.as_ref()),
-                Value::Integer(number) => query.bind(*number),
-                Value::Time(time) => query.bind(time.naive_utc()),
-                Value::Date(date) => query.bind(*date),
-                Value::Null => query.bind(None::<&str>),
-            })
-        }
-    };
-}
-bound!(bound_mysql, MySql, MySqlArguments);
-bound!(bound_sqlite, Sqlite, SqliteArguments<'q>);
-
-impl<'a> From<&'a str> for Value<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<Uuid> for Value<'_> {
-    fn from(id: Uuid) -> Self {
-        Self::Text(id.to_string().into())
-    }
-}
-
-impl From<i64> for Value<'_> {
-    fn from(number: i64) -> Self {
-        Self::Integer(number)
-    }
-}
-
-impl From<DateTime<Utc>> for Value<'_> {
-    fn from(time: DateTime<Utc>) -> Self {
-        Self::Time(time)
-    }
-}
-
-impl From<NaiveDate> for Value<'_> {
-    fn from(date: NaiveDate) -> Self {
-        Self::Date(date)
-    }
-}
-
-impl<T: Into<Self>> From<Option<T>> for Value<'_> {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
-    }
-}
-
-/// A row of a query; columns are read by position.
-pub enum Row {
-    /// Of a server.
-    MySql(MySqlRow),
-    /// Of a file.
-    Sqlite(SqliteRow),
-}
-
-impl Row {
-    /// A column that may be null.
-    fn get<T>(&self, column: usize) -> Result<Option<T>>
-    where
-        T: for<'r> Decode<'r, MySql> + Type<MySql> + for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
-    {
-        // Unchecked: a binary collation makes MySQL call its texts bytes, and SQLite has no time type.
-        let value = match self {
-            Self::MySql(row) => row.try_get_unchecked::<Option<T>, _>(column),
-            Self::Sqlite(row) => row.try_get_unchecked::<Option<T>, _>(column),
-        };
-        value.map_err(|error| Error::bug(format!("column {column} is not of its type")).because(error))
-    }
-
-    fn filled<T>(&self, column: usize) -> Result<T>
-    where
-        T: for<'r> Decode<'r, MySql> + Type<MySql> + for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
-    {
-        self.get(column)?.ok_or_else(|| Error::bug(format!("column {column} is null")))
-    }
-
-    /// A text.
-    pub fn text(&self, column: usize) -> Result<String> {
-        self.filled(column)
-    }
-
-    /// A text or null.
-    pub fn optional_text(&self, column: usize) -> Result<Option<String>> {
-        self.get(column)
-    }
-
-    /// A whole number.
-    pub fn integer(&self, column: usize) -> Result<i64> {
-        self.filled(column)
-    }
-
-    /// A time, UTC.
-    pub fn time(&self, column: usize) -> Result<DateTime<Utc>> {
-        self.filled::<NaiveDateTime>(column).map(|time| time.and_utc())
-    }
-
-    /// A time or null.
-    pub fn optional_time(&self, column: usize) -> Result<Option<DateTime<Utc>>> {
-        self.get::<NaiveDateTime>(column).map(|time| time.map(|time| time.and_utc()))
-    }
-
-    /// An id.
-    pub fn id(&self, column: usize) -> Result<Uuid> {
-        let text = self.text(column)?;
-        Uuid::try_parse(&text).map_err(|error| Error::bug(format!("column {column} is no id")).because(error))
+        self.rows(&format!("{sql} FOR UPDATE"), values).await
     }
 }
 

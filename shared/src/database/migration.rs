@@ -6,6 +6,7 @@ use super::Connection;
 use crate::error::{Error, Result};
 
 static MYSQL: Migrator = sqlx::migrate!("migrations/mysql");
+#[cfg(feature = "sqlite")]
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Applies what is missing; answers how many migrations that were. Several may call it at once: one does it.
@@ -13,6 +14,7 @@ pub async fn migrate(connection: &mut Connection) -> Result<usize> {
     let missing = pending(connection).await?;
     let done = match connection {
         Connection::MySql(connection) => MYSQL.run_direct(connection).await,
+        #[cfg(feature = "sqlite")]
         Connection::Sqlite(connection) => SQLITE.run_direct(connection).await,
     };
     done.map_err(failed)?;
@@ -26,6 +28,7 @@ pub async fn pending(connection: &mut Connection) -> Result<usize> {
             connection.ensure_migrations_table().await.map_err(failed)?;
             (&MYSQL, connection.list_applied_migrations().await.map_err(failed)?)
         }
+        #[cfg(feature = "sqlite")]
         Connection::Sqlite(connection) => {
             connection.ensure_migrations_table().await.map_err(failed)?;
             (&SQLITE, connection.list_applied_migrations().await.map_err(failed)?)

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
-use sqlx::{ConnectOptions, Connection as _, MySqlConnection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection as _, MySqlConnection};
+#[cfg(feature = "sqlite")]
+use sqlx::{SqliteConnection, sqlite::SqliteConnectOptions, sqlite::SqliteJournalMode};
 
 use super::connection::{Connection, explain};
 use crate::config::{Environment, Secret};
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// SQLite has one writer at a time; the others wait this long.
+#[cfg(feature = "sqlite")]
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
@@ -35,6 +37,7 @@ pub enum Settings {
     /// A server, and how errors call it.
     MySql(Box<MySqlConnectOptions>, String),
     /// A file.
+    #[cfg(feature = "sqlite")]
     Sqlite(Box<SqliteConnectOptions>, String),
 }
 
@@ -59,6 +62,12 @@ impl Settings {
                 let shown = format!("{}:{}", options.get_host(), options.get_port());
                 Ok(Self::MySql(Box::new(tuned(options, variables)?), shown))
             }
+            #[cfg(not(feature = "sqlite"))]
+            Some("sqlite") => Err(Error::configuration(
+                "DATABASE_URL names an SQLite file, and this program is built without SQLite, as in the images; \
+                 name a server (mysql://…), or use a program built with the feature sqlite",
+            )),
+            #[cfg(feature = "sqlite")]
             Some("sqlite") => {
                 let options = SqliteConnectOptions::from_str(url.expose()).map_err(|_| invalid())?;
                 let shown = options.get_filename().display().to_string();
@@ -91,7 +100,9 @@ impl Settings {
     /// How errors call this database: never with its credentials.
     pub fn shown(&self) -> &str {
         match self {
-            Self::MySql(_, shown) | Self::Sqlite(_, shown) => shown,
+            Self::MySql(_, shown) => shown,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_, shown) => shown,
         }
     }
 
@@ -99,6 +110,7 @@ impl Settings {
     #[must_use]
     pub fn creating(self) -> Self {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(options, shown) => Self::Sqlite(Box::new(options.create_if_missing(true)), shown),
             server @ Self::MySql(..) => server,
         }
@@ -111,6 +123,7 @@ impl Settings {
                 Self::MySql(options, _) => {
                     MySqlConnection::connect_with(options).await.map(Connection::MySql)
                 }
+                #[cfg(feature = "sqlite")]
                 Self::Sqlite(options, _) => {
                     SqliteConnection::connect_with(options).await.map(Connection::Sqlite)
                 }
@@ -151,4 +164,29 @@ fn tuned(options: MySqlConnectOptions, variables: &Variables) -> Result<MySqlCon
         options = options.ssl_ca(ca);
     }
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_url(url: &str) -> Result<Settings> {
+        Settings::read(&Environment::from_pairs([("DATABASE_URL", url)]))
+    }
+
+    #[test]
+    #[cfg(not(feature = "sqlite"))]
+    fn a_file_without_sqlite_is_a_configuration_error_that_names_the_remedy() {
+        let error = from_url("sqlite:///tmp/knapscen.db").err().unwrap();
+        assert_eq!(error.class().exit_code(), 78);
+        let text = error.to_string();
+        assert!(text.contains("built without SQLite") && text.contains("mysql://"), "{text}");
+    }
+
+    #[test]
+    #[cfg(feature = "sqlite")]
+    fn an_address_shows_without_its_password() {
+        assert_eq!(from_url("mysql://ann:hunter2@db/knapscen").unwrap().shown(), "db:3306");
+        assert_eq!(from_url("sqlite:///tmp/knapscen.db").unwrap().shown(), "/tmp/knapscen.db");
+    }
 }

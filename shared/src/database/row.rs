@@ -1,0 +1,79 @@
+//! What a query answers: rows of either kind of database.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use sqlx::Row as _;
+use sqlx::mysql::MySqlRow;
+#[cfg(feature = "sqlite")]
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use super::connection::either;
+use crate::error::{Error, Result};
+
+/// A row of a query; columns are read by position.
+pub enum Row {
+    /// Of a server.
+    MySql(MySqlRow),
+    /// Of a file.
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteRow),
+}
+
+impl From<MySqlRow> for Row {
+    fn from(row: MySqlRow) -> Self {
+        Self::MySql(row)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<SqliteRow> for Row {
+    fn from(row: SqliteRow) -> Self {
+        Self::Sqlite(row)
+    }
+}
+
+// Unchecked: a binary collation makes MySQL call its texts bytes, and SQLite has no time type.
+impl Row {
+    /// A text or null.
+    pub fn optional_text(&self, column: usize) -> Result<Option<String>> {
+        either!(self, row => row.try_get_unchecked(column)).map_err(|error| of_another_type(column, error))
+    }
+
+    /// A text.
+    pub fn text(&self, column: usize) -> Result<String> {
+        self.optional_text(column)?.ok_or_else(|| null(column))
+    }
+
+    /// A whole number.
+    pub fn integer(&self, column: usize) -> Result<i64> {
+        let number: Option<i64> = either!(self, row => row.try_get_unchecked(column))
+            .map_err(|error| of_another_type(column, error))?;
+        number.ok_or_else(|| null(column))
+    }
+
+    /// A time or null, UTC.
+    pub fn optional_time(&self, column: usize) -> Result<Option<DateTime<Utc>>> {
+        let time: Option<NaiveDateTime> = either!(self, row => row.try_get_unchecked(column))
+            .map_err(|error| of_another_type(column, error))?;
+        Ok(time.map(|time| time.and_utc()))
+    }
+
+    /// A time, UTC.
+    pub fn time(&self, column: usize) -> Result<DateTime<Utc>> {
+        self.optional_time(column)?.ok_or_else(|| null(column))
+    }
+
+    /// An id.
+    pub fn id(&self, column: usize) -> Result<Uuid> {
+        let text = self.text(column)?;
+        Uuid::try_parse(&text).map_err(|error| Error::bug(format!("column {column} is no id")).because(error))
+    }
+}
+
+fn of_another_type(column: usize, error: sqlx::Error) -> Error {
+    Error::bug(format!("column {column} is not of its type")).because(error)
+}
+
+fn null(column: usize) -> Error {
+    Error::bug(format!("column {column} is null"))
+}

@@ -18,11 +18,13 @@ Options:
   -u, --users N       users of the customer, 1 to 50 (default: 3; the first is the account owner)
   -a, --address TEXT  shipping address of the swag (default: an example; "" for none)
   -c, --count N       number of registrations (default: 1)
-      --via HOW       nats, dispatcher or http (default: the first of them that is there)
+      --via HOW       compose, nats, dispatcher or http (default: the first of them that is there)
       --print         show the events instead of publishing them
   -h, --help          show this help
 
 Where to:
+  compose     the stack of docker/compose.yaml or docker/compose.cluster.yaml, if it runs;
+              COMPOSE_PROJECT_NAME if it has another name
   nats        the NATS CLI, with its own settings (NATS_URL, NATS_USER, nats context, ...);
               NATS_SERVER is taken for NATS_URL
   dispatcher  `dispatcher publish`: DISPATCHER if set, else from PATH, else from target/
@@ -68,7 +70,7 @@ while [[ $# -gt 0 ]]; do
 done
 
 case "$tier" in basic | groovy | far-out) ;; *) usage_error "\"$tier\" is not a tier: basic, groovy or far-out" ;; esac
-case "$via" in "" | nats | dispatcher | http) ;; *) usage_error "--via takes nats, dispatcher or http" ;; esac
+case "$via" in "" | compose | nats | dispatcher | http) ;; *) usage_error "--via takes compose, nats, dispatcher or http" ;; esac
 [[ "$users" =~ ^([1-9]|[1-4][0-9]|50)$ ]] || usage_error "--users takes 1 to 50"
 [[ "$count" =~ ^[1-9][0-9]{0,4}$ ]] || usage_error "--count takes 1 to 99999"
 ((${#name} <= 64)) || usage_error "the name has ${#name} characters, at most 64 are allowed"
@@ -140,8 +142,21 @@ find_dispatcher() {
   return 1
 }
 
+# The running dispatcher of a stack of ours: it knows the way to its NATS.
+find_stack() {
+  command -v docker >/dev/null || return 1
+  local project
+  for project in ${COMPOSE_PROJECT_NAME:-knapscen knapscen-cluster}; do
+    docker ps --quiet --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.oneoff=False" \
+      --filter "label=com.docker.compose.service=dispatcher" 2>/dev/null | grep -m 1 . && return
+  done
+  return 1
+}
+
 if [[ -z "$via" && "$print" == false ]]; then
-  if command -v nats >/dev/null; then
+  if [[ -z "${NATS_URL:-}${NATS_SERVER:-}${EVENTS_URL:-}" ]] && find_stack >/dev/null; then
+    via=compose
+  elif command -v nats >/dev/null; then
     via=nats
   elif find_dispatcher >/dev/null; then
     via=dispatcher
@@ -156,6 +171,9 @@ fi
 publish() {
   local file="$1" id="$2"
   case "$via" in
+    compose)
+      docker exec --interactive "$stack" /dispatcher publish - <"$file" >&2
+      ;;
     nats)
       # The message id lets JetStream drop a repeat. Everything but the server comes from nats' own settings.
       nats pub "$subject" "$(cat "$file")" ${NATS_SERVER:+--server "$NATS_SERVER"} \
@@ -171,7 +189,13 @@ publish() {
   esac
 }
 
-dispatcher="" url="${EVENTS_URL:-http://127.0.0.1:8080/events}"
+dispatcher="" stack="" url="${EVENTS_URL:-http://127.0.0.1:8080/events}"
+if [[ "$via" == compose ]]; then
+  stack="$(find_stack)" || {
+    echo "no stack runs: start it with docker compose -f docker/compose.yaml up" >&2
+    exit 69
+  }
+fi
 if [[ "$via" == dispatcher ]]; then
   dispatcher="$(find_dispatcher)" || {
     echo "there is no dispatcher: build it with cargo build --release, or set DISPATCHER" >&2
@@ -199,6 +223,8 @@ for ((number = 1; number <= count; number++)); do
   echo "published: $company, $tier, customer $customer, event $id"
 done
 
-if [[ "$print" == false ]]; then
+if [[ "$via" == compose ]]; then
+  echo "watch it: the pages that docker compose -f docker/compose.yaml ps names, on 127.0.0.1"
+elif [[ "$print" == false ]]; then
   echo "on a cluster, watch the Jobs: kubectl get jobs -n default -w"
 fi

@@ -6,7 +6,9 @@ mod demo;
 pub mod explain;
 mod healthcheck;
 mod migrate;
+mod mounted;
 pub mod output;
+mod partner;
 pub mod planning;
 mod print;
 mod publish;
@@ -18,7 +20,8 @@ pub mod validate;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use shared::config::Environment;
 use shared::error::{Error, Result};
 
 use crate::logging;
@@ -66,6 +69,8 @@ enum Command {
     DeadLetters(Box<dead_letters::Arguments>),
     /// Bring the database schema up to date
     Migrate(migrate::Arguments),
+    /// Stand for vendor, webhook and CRM: keep what is posted and show it
+    Partner(partner::Arguments),
     /// Check a folder of manifests
     Validate(Box<validate::Validate>),
     /// Show what an event would do: which rules match, the action, the rendered Jobs
@@ -76,7 +81,13 @@ enum Command {
 
 /// The whole of `main`.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let environment = match Environment::from_process() {
+        Ok(environment) => environment,
+        Err(error) => return failed(&error),
+    };
+    let command = mounted::with_environment(Arguments::command(), &environment);
+    let parsed = command.try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
             drop(error.print());
@@ -101,11 +112,13 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        Err(error) => {
-            drop(writeln!(std::io::stderr(), "error: {error}"));
-            ExitCode::from(&error)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    drop(writeln!(std::io::stderr(), "error: {error}"));
+    ExitCode::from(error)
 }
 
 async fn execute(command: Command) -> Result<ExitCode> {
@@ -116,6 +129,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Status(arguments) => status::execute(*arguments).await,
         Command::DeadLetters(arguments) => dead_letters::execute(*arguments).await,
         Command::Migrate(arguments) => migrate::execute(arguments).await,
+        Command::Partner(arguments) => partner::execute(arguments).await,
         Command::Validate(arguments) => Ok(arguments.run()),
         Command::Explain(arguments) => Ok(arguments.run()),
         Command::Healthcheck(arguments) => healthcheck::execute(arguments).await,
@@ -124,8 +138,6 @@ async fn execute(command: Command) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     /// The long help of a command and of all below it.

@@ -2,11 +2,11 @@
 //! as files, and a vendor, a webhook and a CRM that write down what they get.
 
 mod build;
-mod recorder;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use shared::error::{Error, Result};
 use shared::event::{CONTENT_TYPE, to_json};
 
 use super::service::{BackendChoice, Parts, Service, signalled};
-use super::{bus_access, print, publish, run};
+use super::{bus_access, partner, print, publish, run};
 use crate::backend::process::{self, Images, Source};
 use crate::bus::{Message, Settings as BusSettings};
 use crate::engine::Settings;
@@ -59,7 +59,7 @@ pub(super) struct Arguments {
     events: PathBuf,
     /// Address of the page; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:0")]
-    listen: std::net::SocketAddr,
+    listen: SocketAddr,
     /// Jobs that run at once, at most
     #[arg(long)]
     max_running: Option<NonZeroUsize>,
@@ -71,9 +71,9 @@ pub(super) struct Arguments {
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let bin_dir = build::workers(&WORKERS).await?;
     let folder = new_folder(arguments.folder.as_deref())?;
-    let recorder = recorder::start(&folder).await?;
+    let partner = partner::start(SocketAddr::from(([127, 0, 0, 1], 0)), &folder).await?;
     let secret = folder.join("knapscen-config.env");
-    let database = prepare_database(&folder, &secret, &recorder).await?;
+    let database = prepare_database(&folder, &secret, &format!("http://{partner}")).await?;
     let service = Service::start(Parts {
         events: arguments.events.clone(),
         bus: BusSettings::embedded(folder.join("queue.db")),
@@ -126,15 +126,15 @@ fn new_folder(wanted: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// The Secret of the demo, and the migrated database that it names.
-async fn prepare_database(folder: &Path, secret: &Path, recorder: &str) -> Result<DatabaseSettings> {
+async fn prepare_database(folder: &Path, secret: &Path, partner: &str) -> Result<DatabaseSettings> {
     let url = format!("sqlite://{}", folder.join("onboarding.db").display());
     let lines = [
         format!("DATABASE_URL={url}"),
         format!("MAIL_DIR={}", folder.join("mails").display()),
-        format!("MARKETING_WEBHOOK_URL={recorder}/marketing"),
+        format!("MARKETING_WEBHOOK_URL={partner}/marketing"),
         "MARKETING_EMAIL=marketing@knapscen.disco".to_owned(),
-        format!("SWAG_API_URL={recorder}/orders"),
-        format!("CRM_API_URL={recorder}/crm"),
+        format!("SWAG_API_URL={partner}/orders"),
+        format!("CRM_API_URL={partner}/crm"),
     ];
     std::fs::write(secret, lines.join("\n") + "\n")
         .map_err(|error| Error::configuration("cannot write the demo's configuration").because(error))?;

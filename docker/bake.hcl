@@ -3,11 +3,16 @@
 #   docker buildx bake -f docker/bake.hcl save-user    one image
 # Variables come from the environment.
 
-# Another registry, such as registry.example.com/onboarding: every image is then <REGISTRY>/<program>:<TAG>.
+# Another registry, such as registry.example.com/onboarding: every image is then <REGISTRY>/<IMAGE_PREFIX><program>:<TAG>.
 variable "REGISTRY" {
   default = ""
 }
 
+variable "IMAGE_PREFIX" {
+  default = ""
+}
+
+# Empty: none, for a push by digest.
 variable "TAG" {
   default = "latest"
 }
@@ -57,7 +62,7 @@ target "image" {
   dockerfile = "docker/Dockerfile"
   target     = program
   platforms  = PLATFORMS == "" ? [] : split(",", PLATFORMS)
-  tags       = [REGISTRY == "" ? "${usual_name(program)}:${TAG}" : "${REGISTRY}/${program}:${TAG}"]
+  tags       = [join(":", compact([REGISTRY == "" ? usual_name(program) : "${REGISTRY}/${IMAGE_PREFIX}${program}", TAG]))]
   args = {
     RUST_IMAGE = RUST_IMAGE == "" ? null : RUST_IMAGE
     SOURCE     = SOURCE

@@ -27,6 +27,11 @@ variable "RUST_IMAGE" {
   default = ""
 }
 
+# Another value than the last time builds everything anew.
+variable "CLEAN" {
+  default = ""
+}
+
 # What the labels say.
 variable "SOURCE" {
   default = "https://github.com/colinjlacy/knapscen-onboarding"
@@ -65,6 +70,7 @@ target "image" {
   tags       = [join(":", compact([REGISTRY == "" ? usual_name(program) : "${REGISTRY}/${IMAGE_PREFIX}${program}", TAG]))]
   args = {
     RUST_IMAGE = RUST_IMAGE == "" ? null : RUST_IMAGE
+    CLEAN      = CLEAN == "" ? null : CLEAN
     SOURCE     = SOURCE
     REVISION   = REVISION
     VERSION    = VERSION

@@ -1,6 +1,7 @@
 //! The words of the domain: tiers, roles, names, addresses and a whole registration, each valid by construction.
 
 mod awaited;
+mod known;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::event;
 
 pub use awaited::{await_user, taken_email};
+pub use known::refuse_takeover;
 
 /// Names and e-mail addresses have 1 to 64 characters.
 pub const MAX_CHARACTERS: usize = 64;

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
+const JSON: &str = "application/json";
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const MAX_ID_CHARACTERS: usize = 128;
 const MAX_SHOWN_CHARACTERS: usize = 200;
@@ -73,19 +74,32 @@ impl Client {
             .map_err(|error| Error::configuration("cannot build the HTTP client").because(error))
     }
 
-    /// Posts JSON; answers the JSON of the answer, or null where there is none.
+    /// Posts JSON; answers the JSON of the answer, or null where it is empty. Anything else is no answer of such a
+    /// service, whatever its status: something on the way spoke in its place.
     pub async fn post(&self, to: &Endpoint, idempotency_key: &str, body: &Value) -> Result<Value> {
-        self.send(to, "application/json", Some(idempotency_key), body.to_string()).await
+        let answer = self.send(to, JSON, Some(idempotency_key), body.to_string()).await?;
+        if answer.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&answer).map_err(|error| {
+            Error::unavailable(format!("{} ({}) answered what is not JSON", to.variable, to.host()))
+                .because(error)
+        })
     }
 
-    /// Posts a body of any type.
+    /// Posts JSON where any answer that says yes will do, as webhooks give it.
+    pub async fn tell(&self, to: &Endpoint, idempotency_key: &str, body: &Value) -> Result<()> {
+        self.send(to, JSON, Some(idempotency_key), body.to_string()).await.map(drop)
+    }
+
+    /// Posts a body of any type; answers the bytes of the answer.
     pub async fn send(
         &self,
         to: &Endpoint,
         content_type: &str,
         key: Option<&str>,
         body: String,
-    ) -> Result<Value> {
+    ) -> Result<Vec<u8>> {
         let mut request = self.0.post(to.url.clone()).header(CONTENT_TYPE, content_type).body(body);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
@@ -112,7 +126,7 @@ impl Client {
             }
         }
         if status.is_success() {
-            return Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null));
+            return Ok(bytes);
         }
         Err(refusal(to, status, retry_after.as_deref(), &bytes))
     }

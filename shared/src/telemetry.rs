@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Class, Error};
@@ -17,6 +18,9 @@ const MAX_BYTES: usize = 4096;
 const MAX_MESSAGE_CHARACTERS: usize = 800;
 const MAX_LISTED_EVENTS: usize = 20;
 const KUBERNETES_PATH: &str = "/dev/termination-log";
+
+/// The phases of a run, in the order in which they follow each other; a run that ends early has the first of them.
+pub const PHASES: [&str; 6] = ["validate", "connect", "claim", "act", "record", "publish"];
 
 /// The W3C trace context that a chain of events carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,21 @@ impl TraceContext {
         })
     }
 
+    /// The trace, 32 hex digits.
+    pub fn trace_id(&self) -> &str {
+        &self.trace_id
+    }
+
+    /// The span that the event was sent in, 16 hex digits.
+    pub fn parent_id(&self) -> &str {
+        &self.parent_id
+    }
+
+    /// Whether the sender keeps this trace.
+    pub fn is_sampled(&self) -> bool {
+        u8::from_str_radix(&self.flags, 16).is_ok_and(|flags| flags & 1 == 1)
+    }
+
     /// The same trace under a new parent span whose id follows from `seed`.
     #[must_use]
     pub fn child(&self, seed: &str) -> Self {
@@ -86,6 +105,7 @@ pub enum Outcome {
 /// Collects what the result line says.
 pub struct Report {
     step: &'static str,
+    started_at: DateTime<Utc>,
     started: Instant,
     mark: Instant,
     phases: Map<String, Value>,
@@ -96,7 +116,7 @@ impl Report {
     /// Starts the clock.
     pub fn start(step: &'static str) -> Self {
         let now = Instant::now();
-        Self { step, started: now, mark: now, phases: Map::new(), fields: Map::new() }
+        Self { step, started_at: Utc::now(), started: now, mark: now, phases: Map::new(), fields: Map::new() }
     }
 
     /// Ends a phase: the time since the last one is its.
@@ -131,6 +151,7 @@ impl Report {
             line["error"] =
                 json!({ "class": error.class(), "message": message, "retry": error.class().retry() });
         }
+        line["started_at"] = self.started_at.to_rfc3339_opts(SecondsFormat::Micros, true).into();
         line["timings_ms"] = Value::Object(self.phases);
         for (name, value) in self.fields {
             line[name] = value;
@@ -210,6 +231,8 @@ mod tests {
         let derived = TraceContext::parse_or_derive(Some("garbage"), "e1");
         assert_eq!(derived, TraceContext::parse_or_derive(None, "e1"));
         assert!(TraceContext::parse(&derived.to_string()).is_some());
+        assert!(derived.is_sampled());
+        assert!(!TraceContext::parse(&good.replace("-01", "-02")).unwrap().is_sampled());
     }
 
     #[test]
@@ -220,6 +243,7 @@ mod tests {
         assert_eq!(line["error"]["class"], "unavailable");
         assert_eq!(line["error"]["retry"], true);
         assert!(line["timings_ms"]["total"].is_number());
+        assert!(line["started_at"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap() <= Utc::now());
     }
 
     #[test]

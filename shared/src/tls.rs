@@ -25,15 +25,46 @@ pub fn client_config(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Res
             roots.add(certificate).map_err(|error| unusable(path).because(error))?;
         }
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::bug("the TLS provider offers no protocol version").because(error))?
-        .with_root_certificates(roots);
+    let builder = builder()?.with_root_certificates(roots);
     let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
     let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key).because(error))?;
     builder
         .with_client_auth_cert(certificates(certificate)?, private_key)
         .map_err(|error| unusable(certificate).because(error))
+}
+
+/// The same from PEM texts: it trusts `authority` and nobody else, or the public roots where there is none.
+pub fn client_config_of(authority: Option<&str>, identity: Option<(&str, &str)>) -> Result<ClientConfig> {
+    let unusable = |what: &str| Error::configuration(format!("cannot use the {what}"));
+    let read = |pem: &str, what: &str| -> Result<Vec<CertificateDer<'static>>> {
+        let found: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+        found
+            .ok()
+            .filter(|found| !found.is_empty())
+            .ok_or_else(|| unusable(what).because("it holds no certificate"))
+    };
+    let mut roots = RootCertStore::empty();
+    match authority {
+        Some(pem) => {
+            for certificate in read(pem, "root certificate")? {
+                roots.add(certificate).map_err(|error| unusable("root certificate").because(error))?;
+            }
+        }
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    }
+    let builder = builder()?.with_root_certificates(roots);
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    // The library's own words might show the key.
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| unusable("client key"))?;
+    builder
+        .with_client_auth_cert(read(certificate, "client certificate")?, key)
+        .map_err(|error| unusable("client certificate").because(error))
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::bug("the TLS provider offers no protocol version").because(error))
 }
 
 /// The certificates of a PEM file.

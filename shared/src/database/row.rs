@@ -44,11 +44,14 @@ impl Row {
         self.optional_text(column)?.ok_or_else(|| null(column))
     }
 
+    /// A whole number or null.
+    pub fn optional_integer(&self, column: usize) -> Result<Option<i64>> {
+        either!(self, row => row.try_get_unchecked(column)).map_err(|error| of_another_type(column, error))
+    }
+
     /// A whole number.
     pub fn integer(&self, column: usize) -> Result<i64> {
-        let number: Option<i64> = either!(self, row => row.try_get_unchecked(column))
-            .map_err(|error| of_another_type(column, error))?;
-        number.ok_or_else(|| null(column))
+        self.optional_integer(column)?.ok_or_else(|| null(column))
     }
 
     /// A time or null, UTC.

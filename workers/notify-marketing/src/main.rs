@@ -111,7 +111,7 @@ impl Step for NotifyMarketing {
 
     async fn act(&self, report: &mut Report) -> Result<()> {
         if let Some(Webhook { client, endpoint, key, body }) = &self.webhook {
-            client.post(endpoint, key, body).await?;
+            client.tell(endpoint, key, body).await?;
             report.set("webhook", true);
         }
         if let Some((mailer, mail)) = &self.mail {

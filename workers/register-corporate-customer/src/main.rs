@@ -107,8 +107,11 @@ impl Register {
             )
             .await;
         match inserted {
+            Ok(_) => Ok(()),
             // Registered again by another event: the first registration stands, the flow goes on.
-            Ok(_) | Err(Failure::Duplicate(_)) => Ok(()),
+            Err(Failure::Duplicate(_)) => {
+                customer::refuse_takeover(database, self.customer, &self.name).await
+            }
             Err(Failure::Other(error)) => Err(error),
         }
     }

@@ -123,14 +123,15 @@ impl SaveCustomer {
         match inserted {
             Ok(_) => return Ok(()),
             Err(Failure::Other(error)) => return Err(error),
-            Err(Failure::Duplicate(_)) => {}
+            Err(Failure::Duplicate(_)) => {
+                customer::refuse_takeover(database, self.customer, &self.name).await?;
+            }
         }
         database
             .execute(
-                "UPDATE customers SET name = ?, subscription_tier = ?, \
+                "UPDATE customers SET subscription_tier = ?, \
                  shipping_address = COALESCE(?, shipping_address), saved_at = COALESCE(saved_at, ?) WHERE id = ?",
                 &[
-                    self.name.as_str().into(),
                     self.tier.as_str().into(),
                     self.shipping_address.as_deref().into(),
                     now.into(),

@@ -3,11 +3,20 @@
 //! Each takes a [`PlannedJob`] to its end and says how it ended. Twice is the same as once: a Job of the same event is
 //! adopted and awaited, an ended Job of another event is replaced, a running one is waited for.
 
-mod docker;
-mod kubernetes;
+mod adoption;
+mod deadline;
+pub mod docker;
+mod environment;
+pub mod kubernetes;
 mod outcome;
+mod policy;
 pub mod process;
 mod recording;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 
 use shared::error::Result;
 
@@ -19,6 +28,7 @@ pub use kubernetes::Kubernetes;
 pub use outcome::{Cause, Outcome, Ran, Report};
 pub use process::Process;
 pub use recording::Recording;
+pub use secret::{Source, Sources};
 
 /// Of a Job's output at most so many bytes are shown.
 pub const MAX_LOGS: u64 = 64 << 10;
@@ -66,6 +76,17 @@ impl Backend {
         }
     }
 
+    /// Removes ended Jobs of this identity that are none of `kept`, by namespace and name: they are not rendered any more. One
+    /// that runs stays: its own event awaits it.
+    pub async fn prune(&self, identity: &Identity, kept: &BTreeSet<(String, String)>) -> Result<()> {
+        match self {
+            Self::Process(process) => process.prune(identity, kept).await,
+            Self::Docker(docker) => docker.prune(identity, kept).await,
+            Self::Kubernetes(kubernetes) => kubernetes.prune(identity, kept).await,
+            Self::Recording(recording) => recording.prune(identity, kept).await,
+        }
+    }
+
     /// The last output of a Job's newest try, at most [`MAX_LOGS`] bytes. `None`: it is gone, or never was.
     pub async fn logs(&self, namespace: &str, name: &str) -> Result<Option<String>> {
         match self {
@@ -81,7 +102,7 @@ impl Backend {
         match self {
             Self::Process(process) => process.check().await,
             Self::Docker(docker) => docker.check().await,
-            Self::Kubernetes(kubernetes) => kubernetes.check().await,
+            Self::Kubernetes(kubernetes) => kubernetes.check(),
             Self::Recording(_) => Ok(()),
         }
     }
@@ -90,11 +111,13 @@ impl Backend {
     pub async fn tidy(&self, stop: &Stop) {
         match self {
             Self::Process(process) => process.tidy(stop).await,
-            Self::Docker(_) | Self::Kubernetes(_) | Self::Recording(_) => {}
+            Self::Docker(docker) => docker.tidy(stop).await,
+            Self::Kubernetes(_) | Self::Recording(_) => {}
         }
     }
 
-    /// Ends every running Job without waiting: the last word of a second stop signal.
+    /// Ends every running Job without waiting: the last word of a second stop signal. Containers and cluster Jobs stay: the
+    /// next dispatcher adopts them.
     pub fn abandon(&self) {
         if let Self::Process(process) = self {
             process.abandon();

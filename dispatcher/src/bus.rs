@@ -60,6 +60,8 @@ pub struct Backlog {
     pub waiting: u64,
     /// Messages taken and not answered.
     pub in_flight: u64,
+    /// When the oldest of those that wait was published; `None` where nothing waits.
+    pub oldest: Option<DateTime<Utc>>,
 }
 
 /// Whether the bus works.
@@ -181,6 +183,14 @@ impl Bus {
         match self {
             Self::JetStream(bus) => bus.check(within).await,
             Self::Embedded(bus) => bus.check(within).await,
+        }
+    }
+
+    /// The word for metrics and pages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::JetStream(_) => "jetstream",
+            Self::Embedded(_) => "embedded",
         }
     }
 

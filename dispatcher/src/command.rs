@@ -99,9 +99,9 @@ pub fn main() -> ExitCode {
         }
     };
     let usual = if matches!(arguments.command, Command::Run(_)) {
-        "info,async_nats=warn"
+        "info,async_nats=warn,kube_client=off,kube_runtime=off"
     } else {
-        "warn,dispatcher::bus=error"
+        "warn,dispatcher::bus=error,kube_client=off,kube_runtime=off"
     };
     logging::start(arguments.log_format, arguments.log.as_deref().unwrap_or(usual));
     shared::tls::install_provider();
@@ -131,7 +131,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Migrate(arguments) => migrate::execute(arguments).await,
         Command::Partner(arguments) => partner::execute(arguments).await,
         Command::Validate(arguments) => Ok(arguments.run()),
-        Command::Explain(arguments) => Ok(arguments.run()),
+        Command::Explain(arguments) => Ok(arguments.run().await),
         Command::Healthcheck(arguments) => healthcheck::execute(arguments).await,
     }
 }

@@ -21,7 +21,10 @@ mod trigger;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use serde_json::Value;
 
 pub use config_map::{ConfigMap, ContentKind, Entry};
 pub(crate) use object::field_path;
@@ -34,6 +37,7 @@ pub use text::TemplatedText;
 pub use trigger::{EventTrigger, PolicyRef, SyncMode};
 
 use document::Document;
+use file::File;
 
 /// A set of manifests without an error in it.
 #[derive(Debug, Clone)]
@@ -63,15 +67,37 @@ impl Manifests {
 pub fn load(dir: &Path) -> Result<Manifests, Vec<Problem>> {
     let files = file::read(dir).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
+    let samples = sample::read(dir, &mut problems);
+    if files.is_empty() {
+        problems.push(Problem::warning(&Place::of_folder(dir), "", "no manifests here"));
+    }
+    assemble(&files, samples, problems)
+}
+
+/// Reads the set from objects of a cluster, each under the name that problems give it, such as `EventTrigger/user-saved-trigger`.
+pub fn from_objects(objects: &BTreeMap<String, Value>) -> Result<Manifests, Vec<Problem>> {
+    assemble(&file::of_objects(objects), Vec::new(), Vec::new())
+}
+
+/// The version that [`from_objects`] would give these objects, without reading any meaning into them.
+pub fn version_of_objects(objects: &BTreeMap<String, Value>) -> String {
+    file::version(&file::of_objects(objects))
+}
+
+fn assemble(
+    files: &[File],
+    samples: Vec<Sample>,
+    mut problems: Vec<Problem>,
+) -> Result<Manifests, Vec<Problem>> {
     let mut set = Manifests {
         sources: Vec::new(),
         triggers: Vec::new(),
         config_maps: Vec::new(),
-        samples: sample::read(dir, &mut problems),
+        samples,
         warnings: Vec::new(),
-        version: file::version(&files),
+        version: file::version(files),
     };
-    for file in &files {
+    for file in files {
         for document in document::parse(file, &mut problems) {
             set.add(&document, &mut problems);
         }
@@ -79,9 +105,6 @@ pub fn load(dir: &Path) -> Result<Manifests, Vec<Problem>> {
     // What could not be read is missing: references to it would only repeat that.
     if !refuses(&problems) {
         reference::check(&set, &mut problems);
-    }
-    if files.is_empty() {
-        problems.push(Problem::warning(&Place::of_folder(dir), "", "no manifests here"));
     }
     if refuses(&problems) {
         return Err(problems);

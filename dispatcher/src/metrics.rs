@@ -1,92 +1,35 @@
 //! What the dispatcher counts, in Prometheus' terms and for the page. Labels are triggers, subjects and enums, never event text.
+//!
+//! `monitoring/` holds the rules and the dashboard over these names, `OPERATIONS.md` what each means.
 
+mod label;
 mod recent;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use chrono::Utc;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::backend::{Outcome, Ran};
+use self::label::{Build, Ended, Known, Lost, Subject, Trigger};
 use crate::bus::Backlog;
+use crate::engine::rules::Rules;
 use crate::engine::verdict::Why;
 use crate::plan::IncomingEvent;
 
+pub use label::{JobOutcome, SpansLost};
 pub use recent::{Failure, Recent};
 
 /// Seconds from 1 ms to 15 min.
-const BUCKETS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Subject {
-    subject: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Trigger {
-    trigger: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
-    trigger: String,
-    outcome: JobOutcome,
-}
-
-/// How a trigger's Job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum JobOutcome {
-    /// Done.
-    Complete,
-    /// Failed for good.
-    Failed,
-    /// Failed, to be tried again.
-    TryAgain,
-    /// Handed back by a stopping dispatcher.
-    Stopped,
-    /// Could not be planned.
-    Refused,
-    /// Nothing to do: no action, or a dry run.
-    Skipped,
-}
-
-impl JobOutcome {
-    /// The label's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Failed => "failed",
-            Self::TryAgain => "try_again",
-            Self::Stopped => "stopped",
-            Self::Refused => "refused",
-            Self::Skipped => "skipped",
-        }
-    }
-
-    /// Of a Job that was taken to its end.
-    pub const fn of(ran: &Ran) -> Self {
-        match ran.outcome {
-            Outcome::Complete { .. } => Self::Complete,
-            Outcome::Failed { .. } => Self::Failed,
-            Outcome::TryAgain { .. } => Self::TryAgain,
-            Outcome::Stopped => Self::Stopped,
-        }
-    }
-}
-
-impl EncodeLabelValue for JobOutcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.as_str().encode(encoder)
-    }
-}
+const BUCKETS: [f64; 16] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0];
 
 /// All counts. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -95,19 +38,29 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
+    /// The label values in use: their number is bounded, whatever is published.
+    known: Known,
+    build: Family<Build, Gauge>,
     received: Family<Subject, Counter>,
     redelivered: Family<Subject, Counter>,
     unmatched: Family<Subject, Counter>,
     matched: Family<Trigger, Counter>,
     ended: Family<Ended, Counter>,
     running: Family<Trigger, Gauge>,
+    limit: Gauge,
     wait: Family<Trigger, Histogram>,
     run: Family<Trigger, Histogram>,
     dead_letters: Family<Subject, Counter>,
+    stored: Gauge,
     waiting: Family<Subject, Gauge>,
     in_flight: Family<Subject, Gauge>,
     last_fetch: Gauge<f64, AtomicU64>,
+    bus_up: Gauge,
+    backend_up: Gauge,
     manifests_refused: Gauge,
+    spans_sent: Counter,
+    spans_lost: Family<Lost, Counter>,
+    spans_waiting: Gauge,
     recent: Recent,
 }
 
@@ -129,54 +82,117 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("dispatcher");
         let inner = Inner {
+            known: Known::default(),
+            build: Family::default(),
             received: Family::default(),
             redelivered: Family::default(),
             unmatched: Family::default(),
             matched: Family::default(),
             ended: Family::default(),
             running: Family::default(),
+            limit: Gauge::default(),
             wait: Family::new_with_constructor(histogram),
             run: Family::new_with_constructor(histogram),
             dead_letters: Family::default(),
+            stored: Gauge::default(),
             waiting: Family::default(),
             in_flight: Family::default(),
             last_fetch: Gauge::default(),
+            bus_up: Gauge::default(),
+            backend_up: Gauge::default(),
             manifests_refused: Gauge::default(),
+            spans_sent: Counter::default(),
+            spans_lost: Family::default(),
+            spans_waiting: Gauge::default(),
             recent: Recent::default(),
             registry: Registry::default(),
         };
-        registry.register("events_received", "Deliveries taken from the bus", inner.received.clone());
-        registry.register(
-            "events_redelivered",
-            "Deliveries that were not the first",
-            inner.redelivered.clone(),
-        );
-        registry.register("events_unmatched", "Events that no trigger matched", inner.unmatched.clone());
-        registry.register("events_matched", "Events that a trigger matched", inner.matched.clone());
-        registry.register("jobs_ended", "Jobs that ended, by outcome", inner.ended.clone());
-        registry.register("jobs_running", "Jobs that run now", inner.running.clone());
-        let (wait, run) = (inner.wait.clone(), inner.run.clone());
-        registry.register_with_unit(
-            "publish_to_start",
-            "From publishing to the Job's start",
-            Unit::Seconds,
-            wait,
-        );
-        registry.register_with_unit("start_to_end", "From the Job's start to its end", Unit::Seconds, run);
-        registry.register("dead_letters", "Events given up", inner.dead_letters.clone());
-        registry.register("bus_waiting", "Messages that wait in the bus", inner.waiting.clone());
-        registry.register("bus_in_flight", "Messages taken and not answered", inner.in_flight.clone());
-        let (fetched, refused) = (inner.last_fetch.clone(), inner.manifests_refused.clone());
-        registry.register("last_fetch_timestamp_seconds", "When a fetch last had an answer", fetched);
-        registry.register("manifests_refused", "1 while the newest manifests are refused", refused);
+        inner.register(&mut registry);
         Self(Arc::new(Inner { registry, ..inner }))
     }
 }
 
+impl Inner {
+    /// Every name, with what it says. The encoder adds `_total` to counters and the unit to names that have one.
+    fn register(&self, to: &mut Registry) {
+        to.register("build_info", "1; its labels say what runs here", self.build.clone());
+        to.register("events_received", "Deliveries taken from the bus", self.received.clone());
+        to.register("events_redelivered", "Deliveries that were not the first", self.redelivered.clone());
+        to.register("events_unmatched", "Events that no trigger matched", self.unmatched.clone());
+        to.register("events_matched", "Events that a trigger matched", self.matched.clone());
+        to.register("jobs_ended", "Jobs that ended, by outcome", self.ended.clone());
+        to.register("jobs_running", "Jobs that run now", self.running.clone());
+        to.register("jobs_limit", "Jobs that may run at once", self.limit.clone());
+        let (wait, run) = (self.wait.clone(), self.run.clone());
+        to.register_with_unit("publish_to_start", "From publishing to the Job's start", Unit::Seconds, wait);
+        to.register_with_unit("start_to_end", "From the Job's start to its end", Unit::Seconds, run);
+        to.register("dead_letters", "Events given up", self.dead_letters.clone());
+        let stored = self.stored.clone();
+        to.register(
+            "dead_letters_stored",
+            "Dead letters that wait for somebody to replay or drop them",
+            stored,
+        );
+        to.register("bus_up", "1 while the bus answers", self.bus_up.clone());
+        to.register("backend_up", "1 while a Job could be started", self.backend_up.clone());
+        to.register("bus_waiting", "Messages that wait in the bus", self.waiting.clone());
+        to.register("bus_in_flight", "Messages taken and not answered", self.in_flight.clone());
+        let (fetched, refused) = (self.last_fetch.clone(), self.manifests_refused.clone());
+        to.register("last_fetch_timestamp_seconds", "When a fetch last had an answer", fetched);
+        to.register("manifests_refused", "1 while the newest manifests are refused", refused);
+        to.register("spans_sent", "Spans that the collector has taken", self.spans_sent.clone());
+        let lost = self.spans_lost.clone();
+        to.register("spans_lost", "Spans that the collector never gets, by reason", lost);
+        to.register("spans_waiting", "Spans that wait for the collector", self.spans_waiting.clone());
+    }
+
+    fn subject(&self, name: &str) -> Subject {
+        Subject { subject: self.known.bounded(name) }
+    }
+
+    fn trigger(&self, name: &str) -> Trigger {
+        Trigger { trigger: self.known.bounded(name) }
+    }
+}
+
 impl Metrics {
+    /// What runs here.
+    pub fn build(&self, bus: &'static str, backend: &'static str) {
+        let build = Build { version: env!("CARGO_PKG_VERSION"), bus, backend };
+        self.0.build.get_or_create(&build).set(1);
+    }
+
+    /// How many Jobs may run at once.
+    pub fn jobs_limit(&self, limit: usize) {
+        self.0.limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+
+    /// Begins at zero what these can count: a counter that appears with its first count has no increase to see.
+    pub fn expect(&self, rules: &Rules) {
+        for subject in rules.subjects() {
+            let label = self.0.subject(&subject);
+            for family in [&self.0.received, &self.0.redelivered, &self.0.unmatched, &self.0.dead_letters] {
+                drop(family.get_or_create(&label));
+            }
+        }
+        for reason in SpansLost::ALL {
+            drop(self.0.spans_lost.get_or_create(&Lost { reason }));
+        }
+        for trigger in &rules.current().triggers {
+            let label = self.0.trigger(&trigger.name);
+            drop(self.0.matched.get_or_create(&label));
+            drop(self.0.running.get_or_create(&label));
+            drop(self.0.wait.get_or_create(&label));
+            drop(self.0.run.get_or_create(&label));
+            for outcome in JobOutcome::ALL {
+                drop(self.0.ended.get_or_create(&Ended { trigger: label.trigger.clone(), outcome }));
+            }
+        }
+    }
+
     /// A delivery was taken.
     pub fn received(&self, subject: &str, again: bool) {
-        let label = Subject { subject: subject.to_owned() };
+        let label = self.0.subject(subject);
         self.0.received.get_or_create(&label).inc();
         if again {
             self.0.redelivered.get_or_create(&label).inc();
@@ -185,39 +201,39 @@ impl Metrics {
 
     /// No trigger matched.
     pub fn unmatched(&self, subject: &str) {
-        self.0.unmatched.get_or_create(&Subject { subject: subject.to_owned() }).inc();
+        self.0.unmatched.get_or_create(&self.0.subject(subject)).inc();
     }
 
     /// A trigger matched.
     pub fn matched(&self, trigger: &str) {
-        self.0.matched.get_or_create(&Trigger { trigger: trigger.to_owned() }).inc();
+        self.0.matched.get_or_create(&self.0.trigger(trigger)).inc();
     }
 
     /// A Job starts; it runs until the answer is dropped.
     pub fn running(&self, trigger: &str) -> Running {
-        let gauge = self.0.running.get_or_create(&Trigger { trigger: trigger.to_owned() }).clone();
+        let gauge = self.0.running.get_or_create(&self.0.trigger(trigger)).clone();
         gauge.inc();
         Running(gauge)
     }
 
     /// A Job ended.
     pub fn job_ended(&self, trigger: &str, outcome: JobOutcome) {
-        self.0.ended.get_or_create(&Ended { trigger: trigger.to_owned(), outcome }).inc();
+        self.0.ended.get_or_create(&Ended { trigger: self.0.known.bounded(trigger), outcome }).inc();
     }
 
     /// How often a trigger's Jobs ended this way.
     pub fn jobs_ended(&self, trigger: &str, outcome: JobOutcome) -> u64 {
-        self.0.ended.get_or_create(&Ended { trigger: trigger.to_owned(), outcome }).get()
+        self.0.ended.get_or_create(&Ended { trigger: self.0.known.bounded(trigger), outcome }).get()
     }
 
     /// How many Jobs of a trigger run now.
     pub fn jobs_running(&self, trigger: &str) -> i64 {
-        self.0.running.get_or_create(&Trigger { trigger: trigger.to_owned() }).get()
+        self.0.running.get_or_create(&self.0.trigger(trigger)).get()
     }
 
     /// How long a Job waited and ran.
     pub fn took(&self, trigger: &str, waited: Option<Duration>, ran: Option<Duration>) {
-        let label = Trigger { trigger: trigger.to_owned() };
+        let label = self.0.trigger(trigger);
         if let Some(waited) = waited {
             self.0.wait.get_or_create(&label).observe(waited.as_secs_f64());
         }
@@ -247,21 +263,49 @@ impl Metrics {
 
     /// An event was given up.
     pub fn dead_lettered(&self, subject: &str) {
-        self.0.dead_letters.get_or_create(&Subject { subject: subject.to_owned() }).inc();
+        self.0.dead_letters.get_or_create(&self.0.subject(subject)).inc();
     }
 
-    /// What waits in the bus, asked for when somebody looks.
-    pub fn backlog(&self, backlog: &[Backlog]) {
+    /// What waits in the bus and how many dead letters there are, asked for when somebody looks. `None`: the bus did not
+    /// answer, and what it said before says nothing about now.
+    pub fn bus(&self, answer: Option<(&[Backlog], u64)>) {
+        self.0.bus_up.set(answer.is_some().into());
+        let Some((backlog, stored)) = answer else {
+            self.0.waiting.clear();
+            self.0.in_flight.clear();
+            return;
+        };
+        self.0.stored.set(i64::try_from(stored).unwrap_or(i64::MAX));
         for one in backlog {
-            let label = Subject { subject: one.subject.clone() };
+            let label = self.0.subject(&one.subject);
             self.0.waiting.get_or_create(&label).set(i64::try_from(one.waiting).unwrap_or(i64::MAX));
             self.0.in_flight.get_or_create(&label).set(i64::try_from(one.in_flight).unwrap_or(i64::MAX));
         }
     }
 
+    /// Whether a Job could be started.
+    pub fn backend(&self, up: bool) {
+        self.0.backend_up.set(up.into());
+    }
+
     /// Whether the newest manifests are refused.
     pub fn manifests_refused(&self, refused: bool) {
         self.0.manifests_refused.set(refused.into());
+    }
+
+    /// The collector took spans.
+    pub fn spans_sent(&self, count: usize) {
+        self.0.spans_sent.inc_by(count as u64);
+    }
+
+    /// Spans are gone.
+    pub fn spans_lost(&self, reason: SpansLost, count: usize) {
+        self.0.spans_lost.get_or_create(&Lost { reason }).inc_by(count as u64);
+    }
+
+    /// How many spans wait.
+    pub fn spans_waiting(&self, count: usize) {
+        self.0.spans_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The last failures.
@@ -276,31 +320,5 @@ impl Metrics {
             Ok(()) => text,
             Err(error) => format!("# {error}\n"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_appear_under_their_conventional_names() {
-        let metrics = Metrics::default();
-        metrics.received("customer-saved", true);
-        metrics.job_ended("customer-saved-trigger", JobOutcome::TryAgain);
-        metrics.took("customer-saved-trigger", Some(Duration::from_millis(3)), None);
-        let running = metrics.running("customer-saved-trigger");
-        let text = metrics.text();
-        for line in [
-            "dispatcher_events_received_total{subject=\"customer-saved\"} 1",
-            "dispatcher_events_redelivered_total{subject=\"customer-saved\"} 1",
-            "dispatcher_jobs_ended_total{trigger=\"customer-saved-trigger\",outcome=\"try_again\"} 1",
-            "dispatcher_publish_to_start_seconds_count{trigger=\"customer-saved-trigger\"} 1",
-            "dispatcher_jobs_running{trigger=\"customer-saved-trigger\"} 1",
-        ] {
-            assert!(text.contains(line), "{line}\n{text}");
-        }
-        drop(running);
-        assert!(metrics.text().contains("dispatcher_jobs_running{trigger=\"customer-saved-trigger\"} 0"));
     }
 }

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 
 use crate::backend::Outcome;
+use crate::history::History;
+use crate::traces::Traces;
 
 /// Tells everyone who wants to know. Cheap to clone; the default tells nobody.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +18,10 @@ pub struct Observer(Arc<[Watcher]>);
 /// One who wants to know. Each takes its copy and returns at once.
 #[derive(Clone, Debug)]
 pub enum Watcher {
+    /// Keeps the history for page and commands.
+    History(History),
+    /// Makes spans of it.
+    Traces(Traces),
     /// Remembers everything: for tests.
     Recording(Arc<Mutex<Vec<JobRun>>>),
 }
@@ -39,6 +45,8 @@ pub struct Cause {
     pub traceparent: Option<String>,
     /// Whom it is about: the customer its data names, or its subject.
     pub customer: String,
+    /// The customer's name, where the data has it.
+    pub customer_name: String,
     /// How often it came back from the dead letters.
     pub replay: u32,
     /// When the bus took it.
@@ -100,6 +108,8 @@ impl Observer {
     pub fn job(&self, run: &JobRun) {
         for watcher in self.0.iter() {
             match watcher {
+                Watcher::History(history) => history.record(run),
+                Watcher::Traces(traces) => traces.record(run),
                 Watcher::Recording(seen) => {
                     seen.lock().unwrap_or_else(PoisonError::into_inner).push(run.clone());
                 }

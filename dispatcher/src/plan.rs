@@ -23,6 +23,7 @@ mod tests;
 mod typed;
 mod unsupported;
 mod variable;
+mod variety;
 
 use crate::manifest::{EventTrigger, Manifests, SyncMode};
 
@@ -61,6 +62,8 @@ pub enum Action {
         sync: SyncMode,
         /// In the order of the policyRefs, keys and documents.
         jobs: Vec<PlannedJob>,
+        /// Another event of the same identity may have given other Jobs: those that are not among these go.
+        varies: bool,
     },
     /// Remove what the same trigger made for the same source and subject.
     Delete {
@@ -110,7 +113,8 @@ fn decide(
                 }
                 jobs.push(job);
             }
-            Ok(Action::Create { sync: trigger.sync, jobs })
+            let varies = variety::is_possible(trigger, manifests, cluster, identity, &jobs);
+            Ok(Action::Create { sync: trigger.sync, jobs, varies })
         }
     }
 }

@@ -1,11 +1,15 @@
-//! The dispatcher over HTTP: events in, health, metrics, dead letters, and one page.
+//! The dispatcher over HTTP: events in, health, metrics, dead letters, and pages for people.
 //!
 //! `POST /events` and everything that changes something ask for a token wherever the server is not on loopback.
 
 mod access;
 mod dead_letters;
 mod events;
+mod metrics;
+mod operator;
 mod page;
+mod session;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -15,18 +19,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use shared::error::{Error, Result};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::backend::Backend;
 use crate::bus::Bus;
 use crate::engine::rules::Rules;
 use crate::engine::stop::Stop;
+use crate::history::History;
 use crate::metrics::Metrics;
+use crate::plan::{Cluster, Policy};
 
 pub use access::Tokens;
 pub(crate) use dead_letters::view;
@@ -47,13 +54,61 @@ struct Inner {
     backend: Backend,
     rules: Rules,
     metrics: Metrics,
+    history: History,
+    cluster: Cluster,
+    policy: Policy,
     tokens: Tokens,
+    stop: Stop,
+    /// Logins that are looked at at once.
+    logins: Semaphore,
+    snapshot: snapshot::Cached,
+    /// Places for pages that follow what happens.
+    streams: Arc<Semaphore>,
+}
+
+/// What the handlers are given.
+#[derive(Debug)]
+pub struct AppParts {
+    /// Events and dead letters.
+    pub bus: Bus,
+    /// Whether Jobs can be started.
+    pub backend: Backend,
+    /// The manifests in force.
+    pub rules: Rules,
+    /// What this process has counted.
+    pub metrics: Metrics,
+    /// What became of every Job.
+    pub history: History,
+    /// The cluster that selectors are matched against.
+    pub cluster: Cluster,
+    /// What a rendered Job may be.
+    pub policy: Policy,
+    /// Who may do what.
+    pub tokens: Tokens,
+    /// When to end what would go on for ever.
+    pub stop: Stop,
 }
 
 impl App {
     /// What the handlers work on.
-    pub fn new(bus: Bus, backend: Backend, rules: Rules, metrics: Metrics, tokens: Tokens) -> Self {
-        Self(Arc::new(Inner { bus, backend, rules, metrics, tokens }))
+    pub fn new(parts: AppParts) -> Self {
+        let AppParts { bus, backend, rules, metrics, history, cluster, policy, tokens, stop } = parts;
+        let streams = Arc::new(Semaphore::new(page::STREAMS));
+        let snapshot = snapshot::Cached::default();
+        Self(Arc::new(Inner {
+            bus,
+            backend,
+            rules,
+            metrics,
+            history,
+            cluster,
+            policy,
+            tokens,
+            stop,
+            logins: Semaphore::new(4),
+            snapshot,
+            streams,
+        }))
     }
 
     /// Every path.
@@ -65,11 +120,11 @@ impl App {
             .route_layer(from_fn_with_state(self.clone(), dead_letters::guard));
         Router::new()
             .merge(administration)
-            .route("/", get(page::overview))
+            .merge(page::router())
             .route("/events", post(events::receive))
             .route("/healthz", get(|| async { "alive\n" }))
             .route("/readyz", get(ready))
-            .route("/metrics", get(metrics))
+            .route("/metrics", get(metrics::show))
             .layer(DefaultBodyLimit::max(MAX_EVENT_BYTES))
             .with_state(self)
     }
@@ -86,7 +141,10 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
 /// Serves until told to stop.
 pub async fn serve(listener: TcpListener, router: Router, stop: Stop) {
     let ending = async move { stop.ending().await };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(ending).await {
+    if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(ending)
+        .await
+    {
         tracing::error!(error = %error, "the HTTP server ended");
     }
 }
@@ -105,13 +163,4 @@ async fn ready(State(App(app)): State<App>) -> Response {
         app.rules.state().refused.map(|why| format!("manifests refused, those before in force: {why}")),
     );
     (status, lines.join("\n") + "\n").into_response()
-}
-
-async fn metrics(State(App(app)): State<App>) -> Response {
-    if let Ok(backlog) = app.bus.backlog().await {
-        app.metrics.backlog(&backlog);
-    }
-    app.metrics.manifests_refused(app.rules.state().refused.is_some());
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
 }

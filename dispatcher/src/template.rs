@@ -9,6 +9,8 @@
 //! in this: whole numbers are integers (`1000000` is printed as such, and `3` equals `3.0`), and what a template may
 //! cost in steps, text and depth is limited.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 mod budget;
@@ -20,6 +22,7 @@ mod lower;
 mod parse;
 mod program;
 mod run;
+mod skeleton;
 mod text;
 mod token;
 mod value;
@@ -33,12 +36,23 @@ pub(crate) fn yaml_options() -> serde_saphyr::Options {
     yaml::options()
 }
 
+/// A rendered document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// The document.
+    pub value: Json,
+    /// Where a text from the context stands that without quotes would have been an integer or nothing, as JSON pointers: what
+    /// the field wants decides.
+    pub bare: BTreeSet<String>,
+}
+
 /// A parsed and checked template.
 #[derive(Debug)]
 pub struct Template {
     name: String,
     source: String,
     program: program::Program,
+    skeleton: skeleton::Last,
 }
 
 impl Template {
@@ -46,7 +60,12 @@ impl Template {
     pub fn parse(name: &str, text: &str) -> Result<Self, TemplateError> {
         let (top, defines) = parse::parse(text)?;
         let program = lower::lower(text, &top, &defines)?;
-        Ok(Self { name: name.to_owned(), source: text.to_owned(), program })
+        Ok(Self {
+            name: name.to_owned(),
+            source: text.to_owned(),
+            program,
+            skeleton: skeleton::Last::default(),
+        })
     }
 
     /// The name it was parsed with.
@@ -61,13 +80,27 @@ impl Template {
 
     /// Renders YAML documents; texts of the context stay texts, whatever is in them.
     pub fn render_documents(&self, context: &Json) -> Result<Vec<Json>, TemplateError> {
-        let mut tokens = token::Tokens::new();
+        Ok(self.render(context)?.into_iter().map(|document| document.value).collect())
+    }
+
+    /// The same, with what is known of the texts that came from the context.
+    pub fn render(&self, context: &Json) -> Result<Vec<Document>, TemplateError> {
+        let last = self.skeleton.get();
+        let mut tokens = last.as_ref().map_or_else(token::Tokens::new, |last| last.tokens());
         let text = run::run(&self.program, &self.source, context, Some(&mut tokens))?;
-        let mut documents = parse_documents(&text).map_err(in_rendered_text)?;
-        for document in &mut documents {
-            tokens.replace(document).map_err(TemplateError::whole)?;
-        }
-        Ok(documents)
+        let known = last.and_then(|last| last.documents_of(&text));
+        let documents = if let Some(documents) = known {
+            documents
+        } else {
+            let documents = parse_documents(&text).map_err(in_rendered_text)?;
+            self.skeleton.keep(&tokens, text, &documents);
+            documents
+        };
+        let replaced = documents.into_iter().map(|mut value| {
+            let bare = tokens.replace(&mut value).map_err(TemplateError::whole)?;
+            Ok(Document { value, bare })
+        });
+        replaced.collect()
     }
 
     /// Renders YAML documents from the text as Go renders it: a text of the context may become YAML, so whoever can

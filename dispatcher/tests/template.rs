@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod template {
+    mod careless;
+    mod carried;
     mod golden;
     mod hostile;
     mod limits;

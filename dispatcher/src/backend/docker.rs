@@ -1,37 +1,222 @@
-//! Jobs as containers through the Docker Engine API: not part of this version.
+//! Jobs as containers of a Docker Engine: the container's name is the lock, its labels and its end are the record.
+//!
+//! A Job has one container at a time, `<scope>.<namespace>.<name>`; a later try takes the place of an earlier one. Everything that
+//! has to be known of a Job is in the engine, so that any dispatcher finds it there after a crash, and every call that has no
+//! answer is simply followed by another look.
 
-use std::convert::Infallible;
+mod client;
+mod container;
+mod image;
+mod output;
+mod quantity;
+mod record;
+mod run;
+mod tidy;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
+};
+use futures_util::StreamExt;
 use shared::error::{Error, Result};
 
-use super::{Again, Ran};
+use self::client::{Client, Trouble};
+use self::record::SCOPE_LABEL;
+use self::run::Run;
+use super::{Again, Ran, Sources};
 use crate::engine::stop::Stop;
-use crate::plan::{Identity, PlannedJob};
+use crate::plan::{IDENTITY_LABEL, Identity, PlannedJob};
 
-/// Cannot be made yet: [`Docker::open`] says so.
+/// A wait for a container's end is asked anew after this long: a connection may die without a word.
+const WAIT_ANEW: Duration = Duration::from_mins(1);
+/// Containers that are to go get this long from SIGTERM to SIGKILL.
+const DELETE_GRACE: Duration = Duration::from_secs(5);
+
+/// What the docker backend is given.
 #[derive(Clone, Debug)]
-pub struct Docker(Infallible);
+pub struct Settings {
+    /// The engine's address: `unix:///path`, or `tcp://host:port`.
+    pub host: String,
+    /// The network that containers join; `None` is the engine's own.
+    pub network: Option<String>,
+    /// What keeps the containers of several dispatchers on one engine apart: the first part of their names, and a label.
+    pub scope: String,
+    /// Labels that every container gets.
+    pub labels: BTreeMap<String, String>,
+    /// What Jobs may refer to.
+    pub sources: Sources,
+    /// The wait before the second try; doubles from try to try.
+    pub backoff: Duration,
+}
 
-#[expect(clippy::unused_async, reason = "every backend is asked the same way")]
+/// The docker backend. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Docker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    client: Client,
+    /// Ended containers by when they may go, so that each is looked at once.
+    kept: Mutex<HashMap<String, SystemTime>>,
+}
+
 impl Docker {
-    /// A configuration error that names what to use instead.
-    pub fn open() -> Result<Self> {
-        Err(Error::configuration("the docker backend is not built into this version; use --backend process"))
+    /// Checks the settings. The engine is asked later: it may start after this.
+    pub fn open(settings: Settings) -> Result<Self> {
+        settings.sources.check()?;
+        let scope = &settings.scope;
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if !scope.starts_with(|c: char| c.is_ascii_alphanumeric()) || !scope.chars().all(is_word) {
+            let message =
+                format!("--docker-scope {scope:?} must be letters, digits, - and _, the first no - or _");
+            return Err(Error::configuration(message));
+        }
+        let client = Client::new(&settings.host)?;
+        Ok(Self(Arc::new(Inner { settings, client, kept: Mutex::default() })))
     }
 
-    pub(super) async fn run(&self, _job: &PlannedJob, _again: Again, _stop: &Stop) -> Ran {
-        match self.0 {}
+    pub(super) async fn run(&self, job: &PlannedJob, again: Again, stop: &Stop) -> Ran {
+        if let Err(error) = container::check(job) {
+            return error.into();
+        }
+        // On the heap, for its future is a large one.
+        Box::pin(Run::new(&self.0, job, again).run(stop)).await
     }
 
-    pub(super) async fn delete(&self, _identity: &Identity) -> Result<()> {
-        match self.0 {}
+    pub(super) async fn delete(&self, identity: &Identity) -> Result<()> {
+        let label = format!("{IDENTITY_LABEL}={}", identity.hash());
+        let unavailable = |trouble: Trouble| {
+            Error::unavailable(format!("the containers of {} were not removed: {trouble}", identity.trigger))
+        };
+        for id in self.0.listed(vec![label]).await.map_err(unavailable)? {
+            self.0.stop(&id, DELETE_GRACE).await.map_err(unavailable)?;
+            self.0.remove(&id).await.map_err(unavailable)?;
+        }
+        Ok(())
     }
 
-    pub(super) async fn logs(&self, _namespace: &str, _name: &str) -> Result<Option<String>> {
-        match self.0 {}
+    /// Of what has failed nobody can say here whether another try follows: that goes when its time is over.
+    pub(super) async fn prune(&self, identity: &Identity, kept: &BTreeSet<(String, String)>) -> Result<()> {
+        let label = format!("{IDENTITY_LABEL}={}", identity.hash());
+        self.0.prune(label, kept).await.map_err(|trouble| {
+            Error::unavailable(format!("old containers of {} were not removed: {trouble}", identity.trigger))
+        })
+    }
+
+    pub(super) async fn logs(&self, namespace: &str, name: &str) -> Result<Option<String>> {
+        let container = self.0.container_name(namespace, name);
+        match output::tail(&self.0.client, &container, "all").await {
+            Ok(text) => Ok(Some(text)),
+            Err(Trouble::Missing(_)) => Ok(None),
+            Err(trouble) => {
+                Err(Error::unavailable(format!("the output of {name} cannot be read: {trouble}")))
+            }
+        }
     }
 
     pub(super) async fn check(&self) -> Result<()> {
-        match self.0 {}
+        self.0.client.check().await
+    }
+
+    pub(super) async fn tidy(&self, stop: &Stop) {
+        tidy::run(&self.0, stop).await;
     }
 }
+
+impl Inner {
+    fn container_name(&self, namespace: &str, name: &str) -> String {
+        format!("{}.{namespace}.{name}", self.settings.scope)
+    }
+
+    /// Containers of this scope with these labels, running or not.
+    async fn listed(&self, mut labels: Vec<String>) -> std::result::Result<Vec<String>, Trouble> {
+        labels.push(format!("{SCOPE_LABEL}={}", self.settings.scope));
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let engine = self.client.engine().await?;
+        let listed = self.client.settle(engine.list_containers(Some(options))).await?;
+        Ok(listed.into_iter().filter_map(|container| container.id).collect())
+    }
+
+    async fn prune(
+        &self,
+        label: String,
+        kept: &BTreeSet<(String, String)>,
+    ) -> std::result::Result<(), Trouble> {
+        let scope = format!("{SCOPE_LABEL}={}", self.settings.scope);
+        let filters = HashMap::from([
+            ("label", vec![label, scope]),
+            ("status", vec!["exited".to_owned()]),
+            ("exited", vec!["0".to_owned()]),
+        ]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let engine = self.client.engine().await?;
+        for container in self.client.settle(engine.list_containers(Some(options))).await? {
+            let (Some(id), Some(labels)) = (container.id, container.labels) else { continue };
+            let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+            if !kept.contains(&(label(record::NAMESPACE_LABEL), label(record::NAME_LABEL))) {
+                self.remove(&id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and after the grace time SIGKILL. One that is gone or has ended is fine.
+    async fn stop(&self, id: &str, grace: Duration) -> std::result::Result<(), Trouble> {
+        let seconds = i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::new().t(seconds).build();
+        let limit = grace.saturating_add(WAIT_ANEW);
+        let engine = self.client.engine().await?.with_timeout(limit);
+        match self.client.settle_within(limit, engine.stop_container(id, Some(options))).await {
+            Ok(()) | Err(Trouble::Missing(_)) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// With its volume, running or not. One that is gone, or about to be, is fine.
+    async fn remove(&self, id: &str) -> std::result::Result<(), Trouble> {
+        let options = RemoveContainerOptionsBuilder::new().v(true).force(true).build();
+        let engine = self.client.engine().await?;
+        match self.client.settle(engine.remove_container(id, Some(options))).await {
+            Ok(()) | Err(Trouble::Missing(_) | Trouble::Conflict(_)) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Returns when the container does not run any more, or after a while: look then.
+    async fn wait(&self, id: &str) -> std::result::Result<(), Trouble> {
+        let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+        let engine = self.client.engine().await?;
+        let mut ended = std::pin::pin!(engine.wait_container(id, Some(options)));
+        match tokio::time::timeout(WAIT_ANEW, ended.next()).await {
+            // It says an exit code other than 0 as an error of its own.
+            Err(_) | Ok(Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. }))) => Ok(()),
+            Ok(None) => Err(self.client.away("the connection was closed")),
+            Ok(Some(Err(failure))) => match self.client.trouble(&failure) {
+                Trouble::Missing(_) => Ok(()),
+                trouble => Err(trouble),
+            },
+        }
+    }
+
+    fn is_kept(&self, id: &str, now: SystemTime) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(id).is_some_and(|until| now < *until)
+    }
+
+    fn keep(&self, id: &str, until: SystemTime) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), until);
+    }
+
+    fn forget_all_but(&self, ids: &HashSet<String>) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| ids.contains(id));
+    }
+}
+
+#[cfg(test)]
+mod tests;

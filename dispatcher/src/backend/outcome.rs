@@ -57,6 +57,10 @@ pub enum Cause {
     ImageNotFound,
     /// A Secret, ConfigMap or key is missing, or the environment cannot be given to a process.
     ConfigurationError,
+    /// The quota of its namespace is spent.
+    QuotaExceeded,
+    /// It fits no node.
+    Unschedulable,
     /// The backend could not start or follow it.
     BackendError,
 }
@@ -80,6 +84,15 @@ impl Report {
             end -= 1;
         }
         Self(text[..end].trim().to_owned())
+    }
+
+    /// The termination message, or where there is none the last line of the output.
+    pub(super) fn from_end(message: &str, output: &str) -> Self {
+        if message.trim().is_empty() {
+            Self::from_text(output.trim_end().lines().next_back().unwrap_or_default())
+        } else {
+            Self::from_text(message)
+        }
     }
 
     /// The text as it is.
@@ -143,6 +156,24 @@ impl Ran {
         let outcome =
             Outcome::TryAgain { cause, exit_code: None, message: message.into(), report: Report::default() };
         Self { outcome, attempts: 0, adopted: false, started_at: None }
+    }
+}
+
+/// Why nothing was started.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// It never will be, as things are.
+    Refused(Cause, String),
+    /// Not this time.
+    Later(String),
+}
+
+impl From<StartError> for Ran {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Refused(cause, message) => Self::refused(cause, message),
+            StartError::Later(message) => Self::postponed(message),
+        }
     }
 }
 

@@ -4,47 +4,41 @@
 //! under the state folder (`jobs/<namespace>.<name>/`): its record, its output and its termination message, which together
 //! let the next dispatcher find a child that outlived this one.
 
-mod adoption;
 mod child;
-mod environment;
 mod identity;
 mod image;
 mod orphan;
 mod output;
-mod policy;
 mod record;
-mod secret;
 mod tidy;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use shared::config::Secret;
 use shared::error::{Error, Result};
 use tokio::time::Instant;
 
-use self::adoption::Step;
-use self::child::{Ended, Running, StartError};
-use self::policy::Next;
+use self::child::{Ended, Running};
 use self::record::{Folder, Record};
-use super::{Again, Cause, Outcome, Ran, Report};
+use super::adoption::{self, Step};
+use super::outcome::StartError;
+use super::policy::{self, Next};
+use super::{Again, Outcome, Ran, Sources, deadline};
 use crate::engine::stop::Stop;
 use crate::plan::{Identity, PlannedJob};
 
 pub use image::Images;
-pub use secret::Source;
 
 /// What the process backend is given.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where the binaries are and which image means which.
     pub images: Images,
-    /// Secrets by name.
-    pub secrets: BTreeMap<String, Source>,
-    /// `ConfigMap`s by name.
-    pub config_maps: BTreeMap<String, Source>,
+    /// What Jobs may refer to.
+    pub sources: Sources,
     /// The folder of records and outputs.
     pub state_dir: PathBuf,
     /// The wait before the second try; doubles from try to try.
@@ -67,9 +61,7 @@ impl Process {
     /// Checks the settings and makes the state folder, readable by this user only.
     pub fn open(settings: Settings) -> Result<Self> {
         settings.images.check()?;
-        for (name, source) in settings.secrets.iter().chain(&settings.config_maps) {
-            source.read().map_err(|problem| Error::configuration(format!("cannot use {name}: {problem}")))?;
-        }
+        settings.sources.check()?;
         record::prepare(&settings.state_dir)?;
         Ok(Self(Arc::new(Inner { settings, running: Mutex::default() })))
     }
@@ -108,7 +100,7 @@ impl Process {
                 // Nobody else watches its deadline while we hold its folder.
                 tokio::select! {
                     _ = other.wait() => {}
-                    () = overdue(deadline(job, &record)) => drop(other.end(job.spec.grace).await),
+                    () = deadline::overdue(deadline::of(job.spec.active_deadline, record.started())) => drop(other.end(job.spec.grace).await),
                     () = stop.draining() => return Ran::stopped(),
                 }
                 self.start(&folder, Record::new(job, again), job, stop).await
@@ -124,10 +116,7 @@ impl Process {
     }
 
     async fn not_started(folder: &Folder, mut record: Record, error: StartError) -> Ran {
-        let ran = match error {
-            StartError::Refused(cause, message) => Ran::refused(cause, message),
-            StartError::Later(message) => Ran::postponed(message),
-        };
+        let ran = Ran::from(error);
         // What was written before the start would be looked for as a process. Where nothing ran, nothing is remembered:
         // the same event may come again once what is missing is there.
         record.end(ran.outcome.clone());
@@ -163,7 +152,7 @@ impl Process {
         stop: &Stop,
     ) -> Ran {
         let spec = &job.spec;
-        let deadline = deadline(job, &record);
+        let deadline = deadline::of(job.spec.active_deadline, record.started());
         let outcome = loop {
             let ended = self.attend(&mut running, deadline, spec.grace, stop).await;
             let report = folder.report(record.attempt).await;
@@ -179,7 +168,7 @@ impl Process {
                 Next::End(outcome) => break outcome,
                 Next::TryAfter { delay, failures } => {
                     record.failures = failures;
-                    if !wait(delay, deadline, stop).await {
+                    if !deadline::wait(delay, deadline, stop).await {
                         break match deadline {
                             Some(at) if at <= Instant::now() => policy::overdue(spec, exit, report),
                             _ => Outcome::Stopped,
@@ -214,7 +203,7 @@ impl Process {
         }
         let ended = tokio::select! {
             exit = running.wait() => Ended::Exited(exit),
-            () = overdue(deadline) => Ended::Overdue(running.end(grace).await),
+            () = deadline::overdue(deadline) => Ended::Overdue(running.end(grace).await),
             () = stop.ending() => Ended::Stopped(running.end(grace.min(stop.kill_after())).await),
         };
         if let Some(pid) = pid {
@@ -233,12 +222,17 @@ impl Process {
         let (state_dir, identity) = (self.0.settings.state_dir.clone(), identity.clone());
         let found = record::of_identity(&state_dir, &identity).await?;
         for (folder, record) in found {
-            if record.outcome().is_none() {
+            if adoption::Known::outcome(&record).is_none() {
                 Running::adopt(&folder, &record).await.end(Duration::from_secs(5)).await;
             }
             folder.remove().await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn prune(&self, identity: &Identity, kept: &BTreeSet<(String, String)>) -> Result<()> {
+        let kept = kept.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+        record::prune(&self.0.settings.state_dir, identity, kept).await
     }
 
     pub(super) async fn logs(&self, namespace: &str, name: &str) -> Result<Option<String>> {
@@ -260,32 +254,6 @@ impl Process {
         for pid in self.running().iter() {
             child::signal(*pid, rustix::process::Signal::TERM);
         }
-    }
-}
-
-/// When a Job that began then must have ended.
-fn deadline(job: &PlannedJob, record: &Record) -> Option<Instant> {
-    let limit = job.spec.active_deadline?;
-    let spent = SystemTime::now().duration_since(record.started()).unwrap_or_default();
-    // One too far for the clock is none.
-    Instant::now().checked_add(limit.saturating_sub(spent))
-}
-
-/// Returns at the deadline; never where there is none.
-async fn overdue(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// True after `delay`; false where the deadline or a stop came first.
-async fn wait(delay: Duration, deadline: Option<Instant>, stop: &Stop) -> bool {
-    let until = Instant::now() + delay;
-    let end = deadline.map_or(until, |deadline| deadline.min(until));
-    tokio::select! {
-        () = tokio::time::sleep_until(end) => end == until,
-        () = stop.draining() => false,
     }
 }
 

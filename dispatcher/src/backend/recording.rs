@@ -1,6 +1,6 @@
 //! Runs nothing and remembers everything: the backend of the engine's tests.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -18,7 +18,9 @@ pub struct Recording(Arc<Mutex<State>>);
 struct State {
     script: VecDeque<Outcome>,
     started: Vec<PlannedJob>,
+    again: Vec<Again>,
     deleted: Vec<Identity>,
+    pruned: Vec<BTreeSet<(String, String)>>,
 }
 
 impl Recording {
@@ -33,15 +35,32 @@ impl Recording {
         self.state().started.clone()
     }
 
+    /// What an ended Job of another event was to mean, Job by Job.
+    pub fn again(&self) -> Vec<Again> {
+        self.state().again.clone()
+    }
+
     /// What was to be deleted, in order.
     pub fn deleted(&self) -> Vec<Identity> {
         self.state().deleted.clone()
     }
 
+    /// What was to be kept each time that the rest was to go, in order.
+    pub fn pruned(&self) -> Vec<BTreeSet<(String, String)>> {
+        self.state().pruned.clone()
+    }
+
     #[expect(clippy::unused_async, reason = "every backend is asked the same way")]
-    pub(super) async fn run(&self, job: &PlannedJob, _again: Again, _stop: &Stop) -> Ran {
+    pub(super) async fn prune(&self, _identity: &Identity, kept: &BTreeSet<(String, String)>) -> Result<()> {
+        self.state().pruned.push(kept.clone());
+        Ok(())
+    }
+
+    #[expect(clippy::unused_async, reason = "every backend is asked the same way")]
+    pub(super) async fn run(&self, job: &PlannedJob, again: Again, _stop: &Stop) -> Ran {
         let mut state = self.state();
         state.started.push(job.clone());
+        state.again.push(again);
         let outcome = state.script.pop_front().unwrap_or(Outcome::Complete { report: Report::default() });
         Ran { outcome, attempts: 1, adopted: false, started_at: Some(SystemTime::now()) }
     }

@@ -12,6 +12,7 @@ mod handle;
 mod pull;
 mod quarantine;
 mod stream;
+mod sveltos;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +39,8 @@ struct Inner {
     api: Api,
     stream: stream::Wanted,
     times: Times,
+    /// What the settings list beside the manifests.
+    listed: BTreeSet<String>,
     /// What this process has asked for: repaired when somebody removes it.
     subjects: Mutex<BTreeSet<String>>,
     /// By subject: those ensured or fetched by this process.
@@ -46,17 +49,21 @@ struct Inner {
 
 impl JetStream {
     pub(super) async fn open(settings: &Settings) -> Result<Self> {
+        let settings = &*sveltos::applied(settings)?;
         let stream = stream::Wanted::from_settings(settings)?;
         let api = connect::connect(settings).await?;
         stream.check(&api).await?;
         let times = Times { lease: settings.lease, heartbeat: settings.heartbeat };
-        let inner = Inner { api, stream, times, subjects: Mutex::default(), consumers: Mutex::default() };
+        let listed = settings.subjects.iter().cloned().collect();
+        let inner =
+            Inner { api, stream, times, listed, subjects: Mutex::default(), consumers: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     pub(super) async fn ensure_subjects(&self, subjects: &BTreeSet<String>) -> Result<()> {
-        self.inner.stream.ensure(&self.inner.api, subjects).await?;
-        self.inner.subjects.lock().unwrap_or_else(PoisonError::into_inner).extend(subjects.iter().cloned());
+        let subjects = subjects | &self.inner.listed;
+        self.inner.stream.ensure(&self.inner.api, &subjects).await?;
+        self.inner.subjects.lock().unwrap_or_else(PoisonError::into_inner).extend(subjects);
         self.inner.stream.ensure_dead_letters(&self.inner.api).await
     }
 

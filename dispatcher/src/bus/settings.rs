@@ -58,6 +58,9 @@ pub struct Settings {
     /// Certificate authority of the NATS servers (PEM); implies TLS
     #[arg(long, env = "NATS_CA", help_heading = "Bus")]
     pub nats_ca: Option<PathBuf>,
+    /// The Secret sveltos-nats instead of these: its JSON, its manifest, or the folder where it is mounted
+    #[arg(long, env = "SVELTOS_NATS", value_name = "FILE", help_heading = "Bus")]
+    pub sveltos_nats: Option<PathBuf>,
     /// Seconds to wait for NATS at the start
     #[arg(long, env = "NATS_CONNECT_TIMEOUT", default_value = "60", value_parser = seconds, help_heading = "Bus")]
     pub nats_connect_timeout: Duration,
@@ -76,6 +79,21 @@ pub struct Settings {
     /// How long a fetch waits for the first message.
     #[arg(skip = super::HEARTBEAT)]
     pub heartbeat: Duration,
+    /// Certificates that are in no file of their own.
+    #[arg(skip)]
+    pub(super) pem: Pem,
+    /// Subjects that the stream keeps beside those of the manifests.
+    #[arg(skip)]
+    pub(super) subjects: Vec<String>,
+}
+
+/// Certificates in PEM.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pem {
+    /// Who signs the servers' certificates.
+    pub(super) authority: Option<Secret>,
+    /// Our own certificate and its key.
+    pub(super) certificate: Option<(Secret, Secret)>,
 }
 
 impl Settings {
@@ -104,18 +122,21 @@ impl Default for Settings {
             nats_cert: None,
             nats_key: None,
             nats_ca: None,
+            sveltos_nats: None,
             nats_connect_timeout: Duration::from_mins(1),
             nats_replicas: 1,
             nats_max_age: Duration::ZERO,
             duplicate_window: Duration::from_mins(2),
             lease: super::LEASE,
             heartbeat: super::HEARTBEAT,
+            pem: Pem::default(),
+            subjects: Vec::new(),
         }
     }
 }
 
 /// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 pub struct Secret(pub(super) String);
 
 impl Secret {

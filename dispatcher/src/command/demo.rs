@@ -19,10 +19,13 @@ use shared::event::{CONTENT_TYPE, to_json};
 
 use super::service::{BackendChoice, Parts, Service, signalled};
 use super::{bus_access, partner, print, publish, run};
-use crate::backend::process::{self, Images, Source};
+use crate::backend::process::{self, Images};
+use crate::backend::{Source, Sources};
 use crate::bus::{Message, Settings as BusSettings};
 use crate::engine::Settings;
+use crate::history::{History, Keep};
 use crate::metrics::JobOutcome;
+use crate::origin::Origin;
 use crate::plan::{Cluster, Policy};
 use crate::server::Tokens;
 
@@ -73,14 +76,18 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let folder = new_folder(arguments.folder.as_deref())?;
     let partner = partner::start(SocketAddr::from(([127, 0, 0, 1], 0)), &folder).await?;
     let secret = folder.join("knapscen-config.env");
+    // Of this demo alone: whoever sees its output may play the operator.
+    let admin = shared::Uuid::new_v4().simple().to_string();
     let database = prepare_database(&folder, &secret, &format!("http://{partner}")).await?;
     let service = Service::start(Parts {
-        events: arguments.events.clone(),
+        origin: Origin::Folder(arguments.events.clone()),
         bus: BusSettings::embedded(folder.join("queue.db")),
         backend: BackendChoice::Process(process::Settings {
             images: Images { bin_dir, overrides: BTreeMap::new() },
-            secrets: BTreeMap::from([("knapscen-config".to_owned(), Source(secret))]),
-            config_maps: BTreeMap::new(),
+            sources: Sources {
+                secrets: BTreeMap::from([("knapscen-config".to_owned(), Source(secret))]),
+                ..Sources::default()
+            },
             state_dir: folder.join("jobs"),
             backoff: Duration::from_secs(1),
             sink: None,
@@ -92,10 +99,13 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
             policy: Policy::default(),
         },
         listen: arguments.listen,
-        tokens: Tokens::default(),
+        tokens: Tokens { admin: Some(admin.clone().into()), ..Tokens::default() },
+        history: History::in_database(database.clone(), Keep::days(90)),
+        traces: None,
     })
     .await?;
     print::line(format!("page       http://{}/", service.address));
+    print::line(format!("log in     {admin}  (the admin token of this demo)"));
     print::line(format!("everything {}", folder.display()));
     let began = Instant::now();
     register(&service, arguments.customers, arguments.users).await?;

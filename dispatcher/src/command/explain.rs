@@ -1,6 +1,8 @@
-//! `dispatcher explain`: what the manifests make of one event, and why, without running anything.
+//! `dispatcher explain`: what the manifests make of one event, and why, without running anything. Only with `--server-dry-run` is
+//! a cluster asked.
 
 mod report;
+mod server;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,8 +14,9 @@ use shared::event::Kind;
 
 use super::output::{self, Output, Paint};
 use super::planning::Planning;
+use crate::backend::kubernetes::Access;
 use crate::manifest;
-use crate::plan::{self, IncomingEvent};
+use crate::plan::{self, Explanation, IncomingEvent};
 
 /// The event can never work.
 const INPUT: u8 = 65;
@@ -37,12 +40,18 @@ pub struct Explain {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for the help of the first option")]
     pub planning: Planning,
+    /// Ask the cluster what it would make of the Jobs: a dry run, nothing is kept
+    #[arg(long, help_heading = "Kubernetes")]
+    pub server_dry_run: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the help of the first option")]
+    pub access: Access,
 }
 
 impl Explain {
-    /// Prints the explanation; 0 if nothing is wrong, 65 if the event is, 78 if the manifests are.
-    pub fn run(&self) -> ExitCode {
-        match self.explain() {
+    /// Prints the explanation; 0 if nothing is wrong, 65 if the event or a Job of it is, 78 if the manifests are.
+    pub async fn run(&self) -> ExitCode {
+        match self.explain_and_ask().await {
             Ok((text, code)) => {
                 output::print(&text);
                 code
@@ -54,7 +63,19 @@ impl Explain {
         }
     }
 
-    fn explain(&self) -> Result<(String, ExitCode), (String, u8)> {
+    async fn explain_and_ask(&self) -> Result<(String, ExitCode), (String, u8)> {
+        let (event, explanation) = self.explanation()?;
+        if !self.server_dry_run {
+            return Ok(self.show(&event, &explanation, None));
+        }
+        let plans = explanation.triggers.iter().filter_map(|one| one.outcome.as_ref().ok());
+        let jobs: Vec<_> = plans.flat_map(report::jobs).collect();
+        let answers = server::ask(&self.access, &jobs).await;
+        let answers = answers.map_err(|error| (error.to_string(), error.class().exit_code()))?;
+        Ok(self.show(&event, &explanation, Some(&answers)))
+    }
+
+    fn explanation(&self) -> Result<(IncomingEvent, Explanation), (String, u8)> {
         let payload = read(&self.event)
             .map_err(|error| (format!("{}: {error}", self.event.display()), CONFIGURATION))?;
         let set = manifest::load(&self.events).map_err(|problems| {
@@ -73,16 +94,35 @@ impl Explain {
             })?;
         event.nats_subject = subject;
         let explanation = plan::explain(&event, &set, &self.planning.cluster(), &self.planning.policy());
+        Ok((event, explanation))
+    }
+
+    fn show(
+        &self,
+        event: &IncomingEvent,
+        explanation: &Explanation,
+        answers: Option<&[server::Answer]>,
+    ) -> (String, ExitCode) {
         let failed = explanation
             .triggers
             .iter()
             .any(|one| one.outcome.as_ref().is_ok_and(|plan| plan.outcome.is_err()));
+        let refused = answers.is_some_and(|answers| !server::all_taken(answers));
         let text = match self.output {
-            Output::Text => report::text(&event, &explanation, Paint::for_stdout()),
-            Output::Json => report::machine(&event, &explanation),
+            Output::Text => {
+                let paint = Paint::for_stdout();
+                let server = answers.map(|answers| server::text(answers, paint)).unwrap_or_default();
+                report::text(event, explanation, paint) + &server
+            }
+            Output::Json => report::machine(event, explanation, answers.map(server::machine)),
         };
-        Ok((text, if failed { ExitCode::from(INPUT) } else { ExitCode::SUCCESS }))
+        (text, if failed || refused { ExitCode::from(INPUT) } else { ExitCode::SUCCESS })
     }
+}
+
+/// An explanation for people, without colours.
+pub fn words(event: &IncomingEvent, explanation: &plan::Explanation) -> String {
+    report::text(event, explanation, Paint::none())
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -117,7 +157,11 @@ mod tests {
         output: Output,
     ) -> Result<(String, ExitCode), (String, u8)> {
         let planning = Planning::for_tests();
-        Explain { event, events: shipped(), subject: subject.map(str::to_owned), output, planning }.explain()
+        let (access, subject) = (Access::default(), subject.map(str::to_owned));
+        let explain =
+            Explain { event, events: shipped(), subject, output, planning, server_dry_run: false, access };
+        let (event, explanation) = explain.explanation()?;
+        Ok(explain.show(&event, &explanation, None))
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::print;
 /// Bring the database schema up to date
 #[derive(clap::Args)]
 #[command(
-    after_help = "Reads DATABASE_URL, or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME.\nRunning it again changes nothing; several at once are safe: one migrates, the others wait."
+    after_help = "Reads DATABASE_URL, or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME; DB_TLS and DB_CA.\nRunning it again changes nothing; several at once are safe: one migrates, the others wait."
 )]
 pub(super) struct Arguments {
     /// Only say whether migrations are missing; exit code 75 if so

@@ -12,9 +12,13 @@ use shared::error::{Error, Result};
 
 use super::planning::Planning;
 use super::service::{self, BackendChoice, Parts, Service};
-use crate::backend::process::{self, Images, Source};
+use crate::backend::process::{self, Images};
+use crate::backend::{Source, Sources, docker, kubernetes};
 use crate::engine::Settings;
+use crate::history::{History, Keep};
+use crate::origin::{self, Origin};
 use crate::server::Tokens;
+use crate::traces;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum BackendName {
@@ -29,7 +33,9 @@ enum BackendName {
 /// The service: take events, run Jobs, until told to stop
 #[derive(clap::Args)]
 #[command(
-    after_help = "Tokens come from the environment only: EVENTS_TOKEN for POST /events, ADMIN_TOKEN for dead letters.\n\n\
+    after_help = "Tokens come from the environment only: EVENTS_TOKEN for POST /events, ADMIN_TOKEN for dead letters.\n\
+    The history of Jobs is kept in the database of DATABASE_URL, or of DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME; without one, in memory.\n\
+    Traces are sent where OTEL_EXPORTER_OTLP_ENDPOINT is set; the other OTEL_ variables are in OPERATIONS.md.\n\n\
     Examples:\n  dispatcher run --backend process --secret knapscen-config=knapscen-config.env\n  \
     dispatcher run --bus embedded --queue queue.db --backend process --secret knapscen-config=knapscen-config.env"
 )]
@@ -39,13 +45,15 @@ pub(super) struct Arguments {
     /// Folder with the manifests; read again when it changes
     #[arg(long, env = "DISPATCHER_EVENTS", default_value = "events")]
     events: PathBuf,
+    #[command(flatten)]
+    cluster: ClusterArguments,
     /// Where Jobs run
     #[arg(long, env = "DISPATCHER_BACKEND", value_enum, default_value = "process")]
     backend: BackendName,
     /// Address of the HTTP server
     #[arg(long, env = "DISPATCHER_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Jobs that run at once, at most [default: twice the cores, at least 4]
+    /// Jobs that run at once, at most [default: twice the cores, at least 4; 100 on a cluster]
     #[arg(long, env = "DISPATCHER_MAX_RUNNING")]
     max_running: Option<NonZeroUsize>,
     /// Deliveries of one event before it is a dead letter
@@ -54,10 +62,171 @@ pub(super) struct Arguments {
     /// Seconds that running Jobs may take to finish after SIGTERM
     #[arg(long, env = "DISPATCHER_GRACE", default_value = "20")]
     grace: u64,
+    /// Days that the history of Jobs is kept
+    #[arg(long, env = "DISPATCHER_HISTORY_DAYS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    history_days: u64,
     #[command(flatten)]
     planning: Planning,
     #[command(flatten)]
+    jobs: JobArguments,
+    #[command(flatten)]
     process: ProcessArguments,
+    #[command(flatten)]
+    docker: DockerArguments,
+    #[command(flatten)]
+    kubernetes: KubernetesArguments,
+}
+
+/// What the backends without a cluster have to know.
+#[derive(clap::Args)]
+struct JobArguments {
+    /// Secret that Jobs refer to: an env file, a manifest, or a folder of keys; repeatable
+    #[arg(
+        long = "secret",
+        value_name = "NAME=PATH",
+        value_parser = pair,
+        env = "DISPATCHER_SECRETS",
+        value_delimiter = ',',
+        help_heading = "Process and docker backends"
+    )]
+    secrets: Vec<(String, String)>,
+    /// ConfigMap that Jobs refer to, likewise
+    #[arg(
+        long = "config-map",
+        value_name = "NAME=PATH",
+        value_parser = pair,
+        env = "DISPATCHER_CONFIG_MAPS",
+        value_delimiter = ',',
+        help_heading = "Process and docker backends"
+    )]
+    config_maps: Vec<(String, String)>,
+    /// Milliseconds before a failed Job's second try; doubles
+    #[arg(
+        long,
+        env = "DISPATCHER_BACKOFF_MS",
+        default_value = "1000",
+        help_heading = "Process and docker backends"
+    )]
+    backoff_ms: u64,
+}
+
+impl JobArguments {
+    fn sources(&self) -> Sources {
+        let sources = |pairs: &[(String, String)]| -> BTreeMap<_, _> {
+            pairs.iter().map(|(name, path)| (name.clone(), Source(path.into()))).collect()
+        };
+        Sources { secrets: sources(&self.secrets), config_maps: sources(&self.config_maps) }
+    }
+
+    const fn backoff(&self) -> Duration {
+        Duration::from_millis(self.backoff_ms)
+    }
+}
+
+/// The engine. Whoever may use its socket is as good as root on its machine: give it to the dispatcher alone, as a rootless
+/// engine's socket or through a proxy that allows the calls of containers and images only.
+#[derive(clap::Args)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the options")]
+struct DockerArguments {
+    /// Address of the engine, as unix:// and a path, or tcp:// with host and port of a proxy or a remote engine
+    #[arg(
+        long,
+        env = "DOCKER_HOST",
+        default_value = "unix:///var/run/docker.sock",
+        value_name = "ADDRESS",
+        help_heading = "Docker backend"
+    )]
+    docker_host: String,
+    /// Network that the containers join [default: the engine's own]
+    #[arg(long, env = "DISPATCHER_DOCKER_NETWORK", value_name = "NAME", help_heading = "Docker backend")]
+    docker_network: Option<String>,
+    /// First part of the containers' names, one per stack on an engine; its dispatchers share it
+    #[arg(
+        long,
+        env = "DISPATCHER_DOCKER_SCOPE",
+        default_value = "knapscen",
+        value_name = "WORD",
+        help_heading = "Docker backend"
+    )]
+    docker_scope: String,
+    /// Label for every container; repeatable
+    #[arg(
+        long = "docker-label",
+        env = "DISPATCHER_DOCKER_LABELS",
+        value_name = "KEY=VALUE",
+        value_parser = pair,
+        value_delimiter = ',',
+        help_heading = "Docker backend"
+    )]
+    docker_labels: Vec<(String, String)>,
+}
+
+impl DockerArguments {
+    fn settings(self, jobs: &JobArguments) -> docker::Settings {
+        docker::Settings {
+            host: self.docker_host,
+            network: self.docker_network,
+            scope: self.docker_scope,
+            labels: self.docker_labels.into_iter().collect(),
+            sources: jobs.sources(),
+            backoff: jobs.backoff(),
+        }
+    }
+}
+
+/// Manifests that are objects of a cluster.
+#[derive(clap::Args)]
+struct ClusterArguments {
+    /// Take the manifests from the cluster instead of the folder: EventSources, EventTriggers and ConfigMaps, watched
+    #[arg(long, env = "DISPATCHER_FROM_CLUSTER", help_heading = "Manifests from the cluster")]
+    from_cluster: bool,
+    /// Namespace of ConfigMaps that triggers refer to; repeatable [default: those of --namespace]
+    #[arg(
+        long = "manifest-namespace",
+        value_name = "NAME",
+        env = "DISPATCHER_MANIFEST_NAMESPACES",
+        value_delimiter = ',',
+        help_heading = "Manifests from the cluster"
+    )]
+    manifest_namespaces: Vec<String>,
+}
+
+impl ClusterArguments {
+    async fn open(
+        self,
+        folder: PathBuf,
+        access: kubernetes::Access,
+        job_namespaces: Vec<String>,
+        labels: BTreeMap<String, String>,
+    ) -> Result<Origin> {
+        if !self.from_cluster {
+            return Ok(Origin::Folder(folder));
+        }
+        let namespaces =
+            if self.manifest_namespaces.is_empty() { job_namespaces } else { self.manifest_namespaces };
+        let client = access.client().await?;
+        let namespaces = namespaces.into_iter().collect();
+        origin::Cluster::open(client, labels, &namespaces).await.map(Origin::Cluster)
+    }
+}
+
+/// The cluster.
+#[derive(clap::Args)]
+struct KubernetesArguments {
+    #[command(flatten)]
+    access: kubernetes::Access,
+    #[command(flatten)]
+    limits: kubernetes::Limits,
+    /// Seconds that a Job may go without a Pod that runs, before its event is given up with Kubernetes' own words
+    #[arg(
+        long,
+        env = "DISPATCHER_STUCK_AFTER",
+        default_value = "300",
+        value_parser = clap::value_parser!(u64).range(1..),
+        value_name = "SECONDS",
+        help_heading = "Kubernetes"
+    )]
+    stuck_after: u64,
 }
 
 #[derive(clap::Args)]
@@ -68,12 +237,6 @@ pub(super) struct ProcessArguments {
     /// Binary of an image, instead of its last name in the folder; repeatable
     #[arg(long = "image", value_name = "IMAGE=PATH", value_parser = pair, help_heading = "Process backend")]
     images: Vec<(String, String)>,
-    /// Secret that Jobs refer to: an env file, a manifest, or a folder of keys; repeatable
-    #[arg(long = "secret", value_name = "NAME=PATH", value_parser = pair, help_heading = "Process backend")]
-    secrets: Vec<(String, String)>,
-    /// ConfigMap that Jobs refer to, likewise
-    #[arg(long = "config-map", value_name = "NAME=PATH", value_parser = pair, help_heading = "Process backend")]
-    config_maps: Vec<(String, String)>,
     /// Folder for records and outputs of Jobs
     #[arg(
         long,
@@ -82,16 +245,10 @@ pub(super) struct ProcessArguments {
         help_heading = "Process backend"
     )]
     state_dir: PathBuf,
-    /// Milliseconds before a failed Job's second try; doubles
-    #[arg(long, env = "DISPATCHER_BACKOFF_MS", default_value = "1000", help_heading = "Process backend")]
-    backoff_ms: u64,
 }
 
 impl ProcessArguments {
-    fn settings(self) -> Result<process::Settings> {
-        let sources = |pairs: Vec<(String, String)>| -> BTreeMap<_, _> {
-            pairs.into_iter().map(|(name, path)| (name, Source(path.into()))).collect()
-        };
+    fn settings(self, jobs: &JobArguments) -> Result<process::Settings> {
         let bin_dir = match self.bin_dir {
             Some(folder) => folder,
             None => own_folder()?,
@@ -108,10 +265,9 @@ impl ProcessArguments {
                 bin_dir,
                 overrides: self.images.into_iter().map(|(image, path)| (image, path.into())).collect(),
             },
-            secrets: sources(self.secrets),
-            config_maps: sources(self.config_maps),
+            sources: jobs.sources(),
             state_dir: self.state_dir,
-            backoff: Duration::from_millis(self.backoff_ms),
+            backoff: jobs.backoff(),
             sink: None,
         })
     }
@@ -120,37 +276,61 @@ impl ProcessArguments {
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let environment = Environment::from_process()?;
     let token = |name: &str| environment.get(name).map(|token| token.to_owned().into());
-    let max_running = arguments.max_running.map_or_else(default_max_running, NonZeroUsize::get);
-    let backend = match arguments.backend {
-        BackendName::Process => BackendChoice::Process(arguments.process.settings()?),
-        BackendName::Docker => BackendChoice::Docker,
-        BackendName::Kubernetes => BackendChoice::Kubernetes,
+    let usual = match arguments.backend {
+        BackendName::Process | BackendName::Docker => default_max_running(),
+        BackendName::Kubernetes => MAX_RUNNING_ON_A_CLUSTER,
     };
-    let starting = Service::start(Parts {
-        events: arguments.events.clone(),
-        bus: arguments.bus,
-        backend,
-        engine: Settings {
-            max_running,
-            max_attempts: arguments.max_attempts,
-            cluster: arguments.planning.cluster(),
-            policy: arguments.planning.policy(),
-        },
-        listen: arguments.listen,
-        tokens: Tokens { events: token("EVENTS_TOKEN"), admin: token("ADMIN_TOKEN"), ..Tokens::default() },
-    });
+    let max_running = arguments.max_running.map_or(usual, NonZeroUsize::get);
+    let shown = if arguments.cluster.from_cluster {
+        "the cluster".to_owned()
+    } else {
+        arguments.events.display().to_string()
+    };
+    let opening = arguments.cluster.open(
+        arguments.events,
+        arguments.kubernetes.access.clone(),
+        arguments.planning.namespaces.clone(),
+        arguments.planning.cluster().labels,
+    );
+    let backend = match arguments.backend {
+        BackendName::Process => BackendChoice::Process(arguments.process.settings(&arguments.jobs)?),
+        BackendName::Docker => BackendChoice::Docker(arguments.docker.settings(&arguments.jobs)),
+        BackendName::Kubernetes => BackendChoice::Kubernetes(kubernetes::Settings {
+            access: arguments.kubernetes.access,
+            limits: arguments.kubernetes.limits,
+            namespaces: arguments.planning.namespaces.iter().cloned().collect(),
+            stuck_after: Duration::from_secs(arguments.kubernetes.stuck_after),
+        }),
+    };
+    let history = History::open(&environment, Keep::days(arguments.history_days)).await?;
+    let engine = Settings {
+        max_running,
+        max_attempts: arguments.max_attempts,
+        cluster: arguments.planning.cluster(),
+        policy: arguments.planning.policy(),
+    };
+    let tokens = Tokens { events: token("EVENTS_TOKEN"), admin: token("ADMIN_TOKEN"), ..Tokens::default() };
+    let traces = traces::Settings::read(&environment)?;
+    let starting = async {
+        let origin = opening.await?;
+        let (bus, listen) = (arguments.bus, arguments.listen);
+        Service::start(Parts { origin, bus, backend, engine, listen, tokens, history, traces }).await
+    };
     // As PID 1 a process that does not listen ignores SIGTERM, and the start may wait for its server.
     let service = tokio::select! {
         started = starting => started?,
         signalled = service::signalled() => return signalled.map(|()| ExitCode::SUCCESS),
     };
     tracing::info!(
-        events = %arguments.events.display(), page = %format!("http://{}/", service.address), max_running, "the dispatcher runs"
+        events = shown, page = %format!("http://{}/", service.address), max_running, "the dispatcher runs"
     );
     service.until_signal(Duration::from_secs(arguments.grace)).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
+
+/// On a cluster Jobs run elsewhere, and the cluster's quota and scheduler bound them as well.
+const MAX_RUNNING_ON_A_CLUSTER: usize = 100;
 
 /// Twice the cores, at least 4.
 pub(super) fn default_max_running() -> usize {
@@ -169,6 +349,6 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => {
             Ok((name.to_owned(), value.to_owned()))
         }
-        _ => Err("write it as NAME=PATH".to_owned()),
+        _ => Err("write it as NAME=VALUE".to_owned()),
     }
 }

@@ -1,7 +1,6 @@
 //! A dispatcher put together from its parts: bus, backend, rules, engine, server. `run` and `demo` both use it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use shared::error::{Error, Result};
@@ -9,34 +8,43 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::bus_access::failed;
-use crate::backend::{Backend, Docker, Kubernetes, Process, process};
+use crate::backend::{Backend, Docker, Kubernetes, Process, docker, kubernetes, process};
 use crate::bus::{Access, Bus};
-use crate::engine::rules::{self, Rules};
+use crate::engine::rules::Rules;
 use crate::engine::stop::{Stop, Stopper, channel};
 use crate::engine::{Engine, Settings};
+use crate::history::History;
 use crate::manifest::{Problem, Severity};
 use crate::metrics::Metrics;
-use crate::observer::Observer;
-use crate::server::{self, App, Tokens};
+use crate::observer::{Observer, Watcher};
+use crate::origin::Origin;
+use crate::plan::Cluster;
+use crate::server::{self, App, AppParts, Tokens};
+use crate::traces::{self, Sending, Traces};
+
+/// How long a stop may take longer because a collector is slow.
+const LAST_SPANS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Which backend, with what it needs.
 pub(super) enum BackendChoice {
     /// Child processes.
     Process(process::Settings),
     /// Containers.
-    Docker,
+    Docker(docker::Settings),
     /// Jobs of a cluster.
-    Kubernetes,
+    Kubernetes(kubernetes::Settings),
 }
 
 /// What a service is made of.
 pub(super) struct Parts {
-    pub(super) events: PathBuf,
+    pub(super) origin: Origin,
     pub(super) bus: crate::bus::Settings,
     pub(super) backend: BackendChoice,
     pub(super) engine: Settings,
     pub(super) listen: SocketAddr,
     pub(super) tokens: Tokens,
+    pub(super) history: History,
+    pub(super) traces: Option<traces::Settings>,
 }
 
 /// A service that runs.
@@ -46,6 +54,7 @@ pub(super) struct Service {
     pub(super) address: SocketAddr,
     engine: Engine,
     backend: Backend,
+    sending: Option<Sending>,
     stopper: Stopper,
     tasks: Vec<JoinHandle<()>>,
     loop_: JoinHandle<()>,
@@ -54,31 +63,50 @@ pub(super) struct Service {
 impl Service {
     /// Starts everything; what is configured wrong is said before anything runs.
     pub(super) async fn start(parts: Parts) -> Result<Self> {
-        let rules = load(parts.events.clone()).await?;
+        let rules = load(&parts.origin).await?;
         let listener = server::listen(parts.listen).await?;
         let address =
             listener.local_addr().map_err(|error| Error::bug("the port has no address").because(error))?;
         let mut tokens = parts.tokens;
         tokens.loopback = address.ip().is_loopback();
-        let backend = open_backend(parts.backend, &parts.bus, address, &mut tokens)?;
+        let backend = open_backend(parts.backend, &parts.bus, address, &mut tokens).await?;
         // Last, because it waits for its server: what is configured wrong is said before.
         let bus = Bus::open(&parts.bus, Access::Consume).await.map_err(failed)?;
         // Before anybody can publish: what the bus does not keep yet it refuses.
         bus.ensure_subjects(&rules.subjects()).await.map_err(failed)?;
         let metrics = Metrics::default();
+        metrics.build(bus.name(), backend.name());
+        metrics.jobs_limit(parts.engine.max_running);
+        metrics.expect(&rules);
         let (stopper, stop) = channel();
-        let observer = Observer::default();
+        let (traces, sending) =
+            parts.traces.map(|settings| Traces::start(settings, metrics.clone())).transpose()?.unzip();
+        let history_watcher = Watcher::History(parts.history.clone());
+        let observer = Observer::new([history_watcher].into_iter().chain(traces.map(Watcher::Traces)));
+        let (cluster, policy) = (parts.engine.cluster.clone(), parts.engine.policy.clone());
         let engine =
             Engine::new(bus.clone(), backend.clone(), rules.clone(), metrics.clone(), observer, parts.engine);
-        let app = App::new(bus.clone(), backend.clone(), rules.clone(), metrics.clone(), tokens);
+        let history = parts.history;
+        let app = App::new(AppParts {
+            bus: bus.clone(),
+            backend: backend.clone(),
+            rules: rules.clone(),
+            metrics: metrics.clone(),
+            history: history.clone(),
+            cluster: cluster.clone(),
+            policy,
+            tokens,
+            stop: stop.clone(),
+        });
         let tasks = vec![
             tokio::spawn(server::serve(listener, app.router(), stop.clone())),
-            tokio::spawn(follow(rules, parts.events, stop.clone())),
+            tokio::spawn(follow(rules.clone(), parts.origin, stop.clone())),
+            tokio::spawn(write(history, rules, cluster, stop.clone())),
             tokio::spawn(tidy(backend.clone(), stop.clone())),
         ];
         let running = engine.clone();
         let loop_ = tokio::spawn(async move { running.run(&stop).await });
-        Ok(Self { bus, metrics, address, engine, backend, stopper, tasks, loop_ })
+        Ok(Self { bus, metrics, address, engine, backend, sending, stopper, tasks, loop_ })
     }
 
     /// Waits for SIGTERM or SIGINT, then stops: running Jobs may finish within the grace time, the rest is handed back.
@@ -112,6 +140,9 @@ impl Service {
             drop((&mut self.loop_).await);
         }
         self.bus.close().await;
+        if let Some(sending) = self.sending {
+            sending.close(LAST_SPANS_WITHIN).await;
+        }
         self.stopper.end();
         for task in self.tasks {
             drop(tokio::time::timeout(Duration::from_secs(2), task).await);
@@ -128,20 +159,23 @@ pub(super) async fn signalled() -> Result<()> {
     Ok(())
 }
 
-async fn follow(rules: Rules, events: PathBuf, stop: Stop) {
-    rules.follow(&events, &stop).await;
+async fn follow(rules: Rules, origin: Origin, stop: Stop) {
+    origin.follow(&rules, &stop).await;
+}
+
+async fn write(history: History, rules: Rules, cluster: Cluster, stop: Stop) {
+    history.write(rules, cluster, stop).await;
 }
 
 async fn tidy(backend: Backend, stop: Stop) {
     backend.tidy(&stop).await;
 }
 
-async fn load(events: PathBuf) -> Result<Rules> {
-    let shown = events.display().to_string();
-    let rules = rules::load(events).await.map_err(|problems| {
+async fn load(origin: &Origin) -> Result<Rules> {
+    let rules = origin.load().await.map_err(|problems| {
         let errors: Vec<_> =
             problems.iter().filter(|one| one.severity == Severity::Error).map(Problem::to_string).collect();
-        Error::configuration(format!("the manifests in {shown} are refused:\n  {}", errors.join("\n  ")))
+        Error::configuration(format!("the manifests in {origin} are refused:\n  {}", errors.join("\n  ")))
     })?;
     for warning in &rules.current().warnings {
         tracing::warn!(problem = %warning, "manifest");
@@ -149,15 +183,23 @@ async fn load(events: PathBuf) -> Result<Rules> {
     Ok(rules)
 }
 
-fn open_backend(
+async fn open_backend(
     choice: BackendChoice,
     bus: &crate::bus::Settings,
     address: SocketAddr,
     tokens: &mut Tokens,
 ) -> Result<Backend> {
     match choice {
-        BackendChoice::Docker => Docker::open().map(Backend::Docker),
-        BackendChoice::Kubernetes => Kubernetes::open().map(Backend::Kubernetes),
+        BackendChoice::Docker(_) if bus.bus == crate::bus::Kind::Embedded => Err(Error::configuration(
+            "containers cannot reach the embedded bus; use --bus jetstream with the docker backend",
+        )),
+        BackendChoice::Docker(settings) => Docker::open(settings).map(Backend::Docker),
+        BackendChoice::Kubernetes(settings) => {
+            if bus.bus == crate::bus::Kind::Embedded {
+                tracing::warn!("Pods cannot reach the embedded bus: only Jobs that publish nothing work");
+            }
+            Kubernetes::open(settings).await.map(Backend::Kubernetes)
+        }
         BackendChoice::Process(mut settings) => {
             if bus.bus == crate::bus::Kind::Embedded {
                 // Workers reach the embedded bus through our own POST /events.

@@ -15,7 +15,7 @@ use crate::logging::masked;
 use crate::manifest::SyncMode;
 use crate::metrics::JobOutcome;
 use crate::observer::Cause;
-use crate::plan::{self, Action, IncomingEvent, TriggerPlan};
+use crate::plan::{self, Action, Identity, IncomingEvent, PlannedJob, TriggerPlan};
 
 /// How often an answer is tried before the lease is left to run out.
 const ANSWER_TRIES: u32 = 5;
@@ -142,13 +142,32 @@ async fn run_trigger(inner: &Inner, cause: &Arc<Cause>, plan: TriggerPlan, stop:
                 End::TryAgain(Why { class: "Delete".into(), reason: error.to_string(), ..Why::default() })
             }
         },
-        Ok(Action::Create { sync, jobs }) => {
+        Ok(Action::Create { sync, jobs, varies }) => {
             let again = if sync == SyncMode::OneTime { Again::Never } else { Again::Replace };
             let mut end = End::Done;
             for job in &jobs {
                 end = end.worse(job::run(inner, cause, &trigger, job, again, stop).await);
             }
+            // The manifests may have been others when the last event of this identity came.
+            if end == End::Done && (varies || inner.rules.state().reloads > 0) {
+                end = prune(inner, &plan.identity, &jobs).await;
+            }
             end
+        }
+    }
+}
+
+/// What is not rendered any more for this identity goes.
+async fn prune(inner: &Inner, identity: &Identity, jobs: &[PlannedJob]) -> End {
+    // Without a subject all events of a source would be one thing.
+    if identity.subject.is_empty() {
+        return End::Done;
+    }
+    let kept = jobs.iter().map(|job| (job.namespace.clone(), job.name.clone())).collect();
+    match inner.backend.prune(identity, &kept).await {
+        Ok(()) => End::Done,
+        Err(error) => {
+            End::TryAgain(Why { class: "Prune".into(), reason: error.to_string(), ..Why::default() })
         }
     }
 }
@@ -253,6 +272,7 @@ fn cause(delivery: &Delivery, event: &IncomingEvent, taken_at: chrono::DateTime<
         correlation_id: event.extension("correlationid"),
         traceparent: event.extension("traceparent"),
         customer: customer_of(event),
+        customer_name: name_of(event),
         replay: delivery.replay,
         published_at: delivery.published_at,
         taken_at,
@@ -265,6 +285,14 @@ pub(crate) fn customer_of(event: &IncomingEvent) -> String {
     let data = event.view().get("data");
     let field = |name: &str| data.and_then(|data| data.get(name)).and_then(Value::as_str);
     field("customer_id").unwrap_or_else(|| event.subject()).to_owned()
+}
+
+/// The customer's name; in an event about a user `name` is the user's.
+fn name_of(event: &IncomingEvent) -> String {
+    let data = event.view().get("data");
+    let field = |name: &str| data.and_then(|data| data.get(name)).and_then(Value::as_str);
+    let own = || field("name").filter(|_| field("user_id").is_none());
+    field("customer_name").or_else(own).unwrap_or_default().to_owned()
 }
 
 /// The message, not the event: people use one event id for many events. The time tells a stream made anew apart.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::stop::Stop;
 use super::{Inner, delivery};
 
-/// Messages of one lane that are in memory, at most, whatever the limit of running Jobs.
+/// Messages of one lane that are in memory, at most, unless more Jobs than that may run.
 const MOST_TAKEN: usize = 64;
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -16,14 +16,15 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 pub(super) async fn run(inner: &Arc<Inner>, subject: &str, stop: &Stop) {
     let mut taken = JoinSet::new();
     let mut failing = false;
+    let most = MOST_TAKEN.max(inner.settings.max_running);
     while !stop.is_draining() {
         while taken.try_join_next().is_some() {}
-        if taken.len() >= MOST_TAKEN {
+        if taken.len() >= most {
             taken.join_next().await;
             continue;
         }
         let room = tokio::select! {
-            room = inner.admission.room(subject) => room.min(MOST_TAKEN - taken.len()),
+            room = inner.admission.room(subject) => room.min(most - taken.len()),
             () = stop.draining() => break,
         };
         let fetched = tokio::select! {

@@ -76,15 +76,19 @@ impl Rules {
             let Ok(look) = tokio::task::spawn_blocking(move || look(&path, &before)).await else { continue };
             match look {
                 Look::Same => {}
-                Look::New(version, Ok(manifests)) => {
+                Look::New(version, loaded) => {
                     seen = version;
-                    self.accept(manifests);
-                }
-                Look::New(version, Err(problems)) => {
-                    seen = version;
-                    self.refuse(folder, &problems);
+                    self.take(&folder.display().to_string(), loaded);
                 }
             }
+        }
+    }
+
+    /// Takes over what was read, whole or not at all.
+    pub fn take(&self, from: &str, loaded: Result<Manifests, Vec<Problem>>) {
+        match loaded {
+            Ok(manifests) => self.accept(manifests),
+            Err(problems) => self.refuse(from, &problems),
         }
     }
 
@@ -98,9 +102,9 @@ impl Rules {
         self.set.send_replace(Arc::new(manifests));
     }
 
-    fn refuse(&self, folder: &Path, problems: &[Problem]) {
+    fn refuse(&self, from: &str, problems: &[Problem]) {
         let refused = summary(problems);
-        tracing::error!(folder = %folder.display(), problem = refused, "manifests changed and refused; those before stay in force");
+        tracing::error!(from, problem = refused, "manifests changed and refused; those before stay in force");
         self.note(Some(refused));
     }
 

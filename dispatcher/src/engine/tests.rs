@@ -1,5 +1,6 @@
 //! The whole loop on the embedded bus with the shipped manifests and a backend that runs nothing.
 
+mod action;
 mod several;
 
 use std::path::Path;
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 
 use super::stop::{Stopper, channel};
 use super::*;
-use crate::backend::{Cause, Outcome, Recording, Report};
+use crate::backend::{Again, Cause, Outcome, Recording, Report};
 use crate::bus::{Access, Backlog, DeadLetter, Filter, Message, Settings as BusSettings};
 use crate::manifest;
 use crate::metrics::JobOutcome;
@@ -31,12 +32,16 @@ struct Ground {
 }
 
 impl Ground {
+    /// With the shipped manifests.
     async fn start(script: impl IntoIterator<Item = Outcome>, max_attempts: u64) -> Self {
+        let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+        Self::with(Rules::new(manifest::load(&events).unwrap()), script, max_attempts).await
+    }
+
+    async fn with(rules: Rules, script: impl IntoIterator<Item = Outcome>, max_attempts: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bus =
             Bus::open(&BusSettings::embedded(folder.path().join("queue.db")), Access::Consume).await.unwrap();
-        let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
-        let rules = Rules::new(manifest::load(&events).unwrap());
         bus.ensure_subjects(&rules.subjects()).await.unwrap();
         let (backend, metrics) = (Recording::with(script), Metrics::default());
         let settings =

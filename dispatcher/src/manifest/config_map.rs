@@ -15,7 +15,7 @@ use crate::template::Template;
 
 /// Its presence makes the text a template, whatever its value.
 const INSTANTIATE: &str = "projectsveltos.io/instantiate";
-/// Says where a foreign image publishes: NATS subjects, separated by commas or spaces.
+/// Says where a foreign image publishes: NATS subjects, each alone or as `subject=type`, separated by commas or spaces.
 const EMITS: &str = "knapscen.disco/emits";
 /// `allow` gives up safe rendering for this text.
 const PRINTED_YAML: &str = "knapscen.disco/printed-yaml";
@@ -51,7 +51,7 @@ pub struct ConfigMap {
     pub name: String,
     /// Every key of `.data`, in the order of the keys.
     pub entries: Vec<Entry>,
-    /// NATS subjects that a foreign image publishes to, as the annotation says.
+    /// NATS subjects that a foreign image publishes to, as the annotation says: each alone or as `subject=type`.
     pub emits: Vec<String>,
     /// The annotation is there, even if it is empty: the image publishes nothing else.
     pub says_emits: bool,

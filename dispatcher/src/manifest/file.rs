@@ -1,8 +1,11 @@
 //! Finds and reads the files that `kubectl apply -R -f` would, in a stable order.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::{Place, Problem};
 use crate::digest::digest;
@@ -31,6 +34,16 @@ pub(super) fn read(dir: &Path) -> Result<Vec<File>, Problem> {
 /// A hash over names and bytes. The sample events are not in it: they change nothing that runs.
 pub(super) fn version(files: &[File]) -> String {
     digest(files.iter().flat_map(|file| [file.relative.as_os_str().as_encoded_bytes(), file.text.as_bytes()]))
+}
+
+/// Objects as if each stood in a file of its own.
+pub(super) fn of_objects(objects: &BTreeMap<String, Value>) -> Vec<File> {
+    let file = |(name, object): (&String, &Value)| {
+        let path = Path::new(name);
+        // JSON is YAML, and a line for each field lets problems say where they are.
+        File { path: Arc::from(path), relative: path.to_path_buf(), text: format!("{object:#}") }
+    };
+    objects.iter().map(file).collect()
 }
 
 fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), Problem> {

@@ -34,13 +34,33 @@ impl Selector {
         selector: LabelSelector,
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
-        let mut requirements: Vec<Requirement> = selector
-            .match_labels
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(key, value)| Requirement { key, operator: Operator::In(vec![value]) })
-            .collect();
-        let mut whole = true;
+        let (selector, wrong) = Self::parse(selector);
+        if selector.requirements.is_empty() && wrong.is_empty() {
+            problems.push(
+                document.warning(field, "an empty selector matches no cluster: this trigger never fires"),
+            );
+        }
+        let whole = wrong.is_empty();
+        problems.extend(
+            wrong.into_iter().map(|(index, message)| {
+                document.error(&format!("{field}.matchExpressions[{index}]"), message)
+            }),
+        );
+        whole.then_some(selector)
+    }
+
+    /// Without a manifest around it; `None` if something is wrong with it.
+    pub(crate) fn of(selector: LabelSelector) -> Option<Self> {
+        let (selector, wrong) = Self::parse(selector);
+        wrong.is_empty().then_some(selector)
+    }
+
+    /// The requirements, and what is wrong with an expression, by its index.
+    fn parse(selector: LabelSelector) -> (Self, Vec<(usize, String)>) {
+        let labels = selector.match_labels.unwrap_or_default().into_iter();
+        let mut requirements: Vec<Requirement> =
+            labels.map(|(key, value)| Requirement { key, operator: Operator::In(vec![value]) }).collect();
+        let mut wrong = Vec::new();
         for (index, expression) in selector.match_expressions.unwrap_or_default().into_iter().enumerate() {
             let values = expression.values.unwrap_or_default();
             let operator = match (expression.operator.as_str(), values.is_empty()) {
@@ -48,27 +68,19 @@ impl Selector {
                 ("NotIn", false) => Operator::NotIn(values),
                 ("Exists", true) => Operator::Exists,
                 ("DoesNotExist", true) => Operator::DoesNotExist,
+                (name @ ("In" | "NotIn" | "Exists" | "DoesNotExist"), _) => {
+                    wrong.push((index, format!("operator {name} with {} values", values.len())));
+                    continue;
+                }
                 (name, _) => {
-                    let field = format!("{field}.matchExpressions[{index}]");
-                    let known = matches!(name, "In" | "NotIn" | "Exists" | "DoesNotExist");
-                    let message = if known {
-                        format!("operator {name} with {} values", values.len())
-                    } else {
-                        format!("operator {name:?} is none of In, NotIn, Exists, DoesNotExist")
-                    };
-                    problems.push(document.error(&field, message));
-                    whole = false;
+                    let message = format!("operator {name:?} is none of In, NotIn, Exists, DoesNotExist");
+                    wrong.push((index, message));
                     continue;
                 }
             };
             requirements.push(Requirement { key: expression.key, operator });
         }
-        if requirements.is_empty() && whole {
-            problems.push(
-                document.warning(field, "an empty selector matches no cluster: this trigger never fires"),
-            );
-        }
-        whole.then_some(Self { requirements })
+        (Self { requirements }, wrong)
     }
 
     /// Whether all requirements hold; an empty selector selects nothing.

@@ -42,18 +42,24 @@ impl Cluster {
         })
     }
 
-    /// All that the templates of a trigger with `oneForEvent: true` see.
+    /// All that the templates of a trigger with `oneForEvent: true` see. `.MatchingResource` is an empty object reference:
+    /// its fields are there, and empty.
     pub(super) fn context(&self, event: &IncomingEvent) -> Value {
         json!({
             "CloudEvent": event.view(),
             "Cluster": self.view(),
             "Resource": null,
-            "MatchingResource": {},
+            "MatchingResource": {
+                "APIVersion": "", "Kind": "", "Namespace": "", "Name": "", "UID": "", "ResourceVersion": "", "FieldPath": "",
+            },
         })
     }
 
     /// The name of the EventSource that a trigger refers to: a template that sees `.Cluster` alone.
     pub fn source_name(&self, trigger: &EventTrigger) -> Result<String, TemplateError> {
-        trigger.source_name.render(&json!({ "Cluster": self.view() }))
+        match trigger.source_name.literal() {
+            Some(name) => Ok(name.to_owned()),
+            None => trigger.source_name.render(&json!({ "Cluster": self.view() })),
+        }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::render::Rendered;
 use super::{Identity, IncomingEvent, JobSpec, PlanError, Policy, environment, name, stamp, typed};
 use crate::manifest::Place;
+use crate::template::Document;
 
 /// A Job to run: allowed, typed, named and stamped with its identity.
 #[derive(Debug, Clone)]
@@ -33,26 +34,27 @@ pub(super) fn plan(
     identity: &Identity,
     policy: &Policy,
 ) -> Result<PlannedJob, PlanError> {
-    let Rendered { value, place, at } = rendered;
-    plan_value(value, &at, event, identity, policy).map_err(|error| error.in_place(place, &at))
+    let Rendered { document, place, at } = rendered;
+    plan_value(document, &at, event, identity, policy).map_err(|error| error.in_place(place, &at))
 }
 
 fn plan_value(
-    mut value: Value,
+    document: Document,
     at: &Place,
     event: &IncomingEvent,
     identity: &Identity,
     policy: &Policy,
 ) -> Result<PlannedJob, PlanError> {
+    let Document { mut value, bare } = document;
     Policy::check_kind(&value)?;
     let requested = name::read(&value)?;
     let name = name::fit(&requested.name);
     stamp::names(&mut value, &requested.namespace, &name);
     policy.check_namespace(&requested.namespace)?;
-    typed::read(&value)?; // before anything is added, so that what is reported is the template's
+    typed::settle(&mut value, &bare)?; // before anything is added, so that what is reported is the template's
     policy.harden(&mut value);
     stamp::identity(&mut value, identity, event, &requested.name);
-    let job = typed::read(&value)?;
+    let job = typed::read_again(&value)?;
     policy.check_pod(&job)?;
     stamp::check_size(&job)?;
     let spec = JobSpec::read(&job)?;

@@ -1,16 +1,18 @@
 //! A trigger's policyRefs → the objects they render.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::manifest::{ConfigMap, Entry, EventTrigger, Manifests, Place, PolicyRef};
-use crate::template::parse_documents;
+use crate::template::{Document, parse_documents};
 
 use super::{Cluster, PlanError, Stage, dollar};
 
 /// An object as rendered, and where it came from.
 #[derive(Debug)]
 pub(super) struct Rendered {
-    pub(super) value: Value,
+    pub(super) document: Document,
     /// `ConfigMap default/a-job, job.yaml`.
     pub(super) place: String,
     /// Where its text stands.
@@ -36,8 +38,8 @@ pub(super) fn documents(
             let place = format!("{} {}/{}, {}", map.kind, map.namespace, map.name, entry.key);
             let values = render(map, entry, context)
                 .map_err(|error| error.in_place(place.clone(), &entry.place.first))?;
-            documents.extend(values.into_iter().map(|value| Rendered {
-                value,
+            documents.extend(values.into_iter().map(|document| Rendered {
+                document,
                 place: place.clone(),
                 at: entry.place.first.clone(),
             }));
@@ -68,18 +70,21 @@ fn find<'a>(
     Ok(found)
 }
 
-fn render(map: &ConfigMap, entry: &Entry, context: &Value) -> Result<Vec<Value>, PlanError> {
+fn render(map: &ConfigMap, entry: &Entry, context: &Value) -> Result<Vec<Document>, PlanError> {
+    let as_it_stands = |values: Vec<Value>| {
+        values.into_iter().map(|value| Document { value, bare: BTreeSet::new() }).collect::<Vec<_>>()
+    };
     let bad_yaml = |error| PlanError::new(Stage::Render, format!("{error}"));
     let Some(template) = &entry.template else {
-        return parse_documents(&entry.text).map_err(bad_yaml);
+        return parse_documents(&entry.text).map(as_it_stands).map_err(bad_yaml);
     };
     let bad_template = |error| PlanError::template(Stage::Render, &error);
     if map.printed_yaml {
-        return template.render_documents_trusting(context).map_err(bad_template);
+        return template.render_documents_trusting(context).map(as_it_stands).map_err(bad_template);
     }
-    let mut documents = template.render_documents(context).map_err(bad_template)?;
+    let mut documents = template.render(context).map_err(bad_template)?;
     for document in &mut documents {
-        dollar::protect(document, &entry.text, &context["CloudEvent"])?;
+        dollar::protect(&mut document.value, &entry.text, &context["CloudEvent"])?;
     }
     Ok(documents)
 }

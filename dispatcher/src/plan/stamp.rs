@@ -10,6 +10,8 @@ use super::{Identity, IncomingEvent, PlanError, Stage};
 pub const IDENTITY_LABEL: &str = "dispatcher.knapscen.disco/identity";
 /// Label: [`Identity::event_hash`], on the Job and its Pods.
 pub const EVENT_LABEL: &str = "dispatcher.knapscen.disco/event";
+/// Label: the trigger's name, made to fit, on the Job and its Pods.
+const TRIGGER_LABEL: &str = "dispatcher.knapscen.disco/trigger";
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const ANNOTATION: &str = "dispatcher.knapscen.disco/";
@@ -25,9 +27,15 @@ pub(super) fn names(value: &mut Value, namespace: &str, name: &str) {
 /// Stamps the identity on a well-typed Job and its Pod template.
 pub(super) fn identity(value: &mut Value, identity: &Identity, event: &IncomingEvent, requested_name: &str) {
     let mut renamed = Map::new();
+    let (hash, event_hash) = (identity.hash(), identity.event_hash());
+    let stamp_labels = |labels: &mut Map<String, Value>| {
+        labels.insert(IDENTITY_LABEL.into(), hash.as_str().into());
+        labels.insert(EVENT_LABEL.into(), event_hash.as_str().into());
+        labels.insert(TRIGGER_LABEL.into(), fit_label(&identity.trigger).into());
+    };
     if let Some(labels) = child(value, "metadata").and_then(|metadata| nested(metadata, "labels")) {
         renamed.extend(fit_labels(labels));
-        stamp_labels(labels, identity);
+        stamp_labels(labels);
         labels.entry(MANAGED_BY).or_insert_with(|| "knapscen-dispatcher".into());
     }
     let pod = child(value, "spec").and_then(|spec| nested(spec, "template"));
@@ -35,7 +43,7 @@ pub(super) fn identity(value: &mut Value, identity: &Identity, event: &IncomingE
         pod.and_then(|pod| nested(pod, "metadata")).and_then(|metadata| nested(metadata, "labels"))
     {
         renamed.extend(fit_labels(labels));
-        stamp_labels(labels, identity);
+        stamp_labels(labels);
     }
     let Some(metadata) = child(value, "metadata") else { return };
     let is_renamed = metadata.get("name").and_then(Value::as_str) != Some(requested_name);
@@ -47,6 +55,9 @@ pub(super) fn identity(value: &mut Value, identity: &Identity, event: &IncomingE
     annotate("subject", identity.subject.clone());
     annotate("event-id", identity.event_id.clone());
     annotate("event-type", event.event_type().to_owned());
+    if let Some(traceparent) = event.extension("traceparent") {
+        annotate("traceparent", traceparent);
+    }
     if identity.replay > 0 {
         annotate("replay", identity.replay.to_string());
     }
@@ -83,11 +94,6 @@ fn fit_labels(labels: &mut Map<String, Value>) -> Vec<(String, Value)> {
         }
     }
     renamed
-}
-
-fn stamp_labels(labels: &mut Map<String, Value>, identity: &Identity) {
-    labels.insert(IDENTITY_LABEL.into(), identity.hash().into());
-    labels.insert(EVENT_LABEL.into(), identity.event_hash().into());
 }
 
 fn child<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Map<String, Value>> {

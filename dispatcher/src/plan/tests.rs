@@ -2,8 +2,10 @@
 
 mod golden;
 mod hostile;
+mod oracle;
 mod rules;
 mod shipped;
+mod table;
 
 use std::fs;
 

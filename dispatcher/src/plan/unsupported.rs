@@ -27,8 +27,8 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// The fields of `job` whose meaning the backend cannot keep. Walls around the container (`securityContext`, `resources`,
-/// pull policy, scheduling) are not among them: they do not change what the Job does.
+/// The fields of `job` whose meaning the backend cannot keep. For a process, walls around the container (`securityContext`,
+/// `resources`, pull policy) are not among them, nor is scheduling for any: they do not change what the Job does.
 pub fn unsupported(job: &PlannedJob, backend: BackendKind) -> Vec<String> {
     if backend == BackendKind::Kubernetes {
         return Vec::new();
@@ -49,6 +49,11 @@ pub fn unsupported(job: &PlannedJob, backend: BackendKind) -> Vec<String> {
     add(spec.managed_by.is_some(), "spec.managedBy");
     if let Some(pod) = &spec.template.spec {
         pod_fields(pod, &mut add);
+        if backend == BackendKind::Docker {
+            docker_fields(pod, &mut add);
+        } else {
+            process_fields(pod, &mut add);
+        }
         if let Some(container) = pod.containers.first() {
             container_fields(container, &mut add);
         }
@@ -65,10 +70,56 @@ fn pod_fields(pod: &PodSpec, add: &mut impl FnMut(bool, &str)) {
     let base = |field: &str| format!("spec.template.spec.{field}");
     add(pod.containers.len() > 1, &base("containers[1]"));
     add(pod.init_containers.as_ref().is_some_and(|all| !all.is_empty()), &base("initContainers"));
-    add(pod.volumes.as_ref().is_some_and(|all| !all.is_empty()), &base("volumes"));
     add(pod.restart_policy.as_deref() == Some("OnFailure"), &base("restartPolicy"));
-    add(pod.host_aliases.as_ref().is_some_and(|all| !all.is_empty()), &base("hostAliases"));
     add(pod.active_deadline_seconds.is_some(), &base("activeDeadlineSeconds"));
+}
+
+/// What only a process has not.
+fn process_fields(pod: &PodSpec, add: &mut impl FnMut(bool, &str)) {
+    let base = |field: &str| format!("spec.template.spec.{field}");
+    add(pod.volumes.as_ref().is_some_and(|all| !all.is_empty()), &base("volumes"));
+    add(pod.host_aliases.as_ref().is_some_and(|all| !all.is_empty()), &base("hostAliases"));
+}
+
+/// What a container of an engine has not. Walls are among it: a container without one that was asked for is not what was asked
+/// for.
+fn docker_fields(pod: &PodSpec, add: &mut impl FnMut(bool, &str)) {
+    let base = "spec.template.spec";
+    for (index, volume) in pod.volumes.iter().flatten().enumerate() {
+        add(volume.empty_dir.is_none(), &format!("{base}.volumes[{index}]"));
+    }
+    add(pod.runtime_class_name.is_some(), &format!("{base}.runtimeClassName"));
+    add(pod.host_users == Some(false), &format!("{base}.hostUsers"));
+    if let Some(shared) = &pod.security_context {
+        let base = format!("{base}.securityContext");
+        add(shared.se_linux_options.is_some(), &format!("{base}.seLinuxOptions"));
+        add(shared.windows_options.is_some(), &format!("{base}.windowsOptions"));
+        let seccomp = shared.seccomp_profile.as_ref();
+        add(seccomp.is_some_and(|one| one.type_ == "Localhost"), &format!("{base}.seccompProfile"));
+        let app_armor = shared.app_armor_profile.as_ref();
+        add(app_armor.is_some_and(|one| one.type_ == "Localhost"), &format!("{base}.appArmorProfile"));
+    }
+    let Some(container) = pod.containers.first() else { return };
+    let base = format!("{base}.containers[0]");
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let is_part = mount.sub_path.is_some() || mount.sub_path_expr.is_some();
+        add(is_part, &format!("{base}.volumeMounts[{index}].subPath"));
+    }
+    let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    for name in limits.into_iter().flat_map(|limits| limits.keys()) {
+        let is_known = ["cpu", "memory", "ephemeral-storage"].contains(&name.as_str());
+        add(!is_known, &format!("{base}.resources.limits.{name}"));
+    }
+    if let Some(own) = &container.security_context {
+        let base = format!("{base}.securityContext");
+        add(own.se_linux_options.is_some(), &format!("{base}.seLinuxOptions"));
+        add(own.windows_options.is_some(), &format!("{base}.windowsOptions"));
+        add(own.proc_mount.as_deref().is_some_and(|kind| kind != "Default"), &format!("{base}.procMount"));
+        let seccomp = own.seccomp_profile.as_ref();
+        add(seccomp.is_some_and(|one| one.type_ == "Localhost"), &format!("{base}.seccompProfile"));
+        let app_armor = own.app_armor_profile.as_ref();
+        add(app_armor.is_some_and(|one| one.type_ == "Localhost"), &format!("{base}.appArmorProfile"));
+    }
 }
 
 fn container_fields(container: &Container, add: &mut impl FnMut(bool, &str)) {

@@ -63,7 +63,7 @@ impl Tokens {
 
 /// Whether the client knew that it speaks to its own machine: a foreign name that was made to resolve to loopback is how
 /// a page in a browser would read what stands here.
-fn asked_for_this_machine(headers: &HeaderMap) -> bool {
+pub(super) fn asked_for_this_machine(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let host = host.to_str().unwrap_or_default();
     let name = match host.rsplit_once(':') {
@@ -75,7 +75,7 @@ fn asked_for_this_machine(headers: &HeaderMap) -> bool {
 }
 
 /// Digests have one length, and comparing all of their bytes takes one time.
-fn same(expected: &str, given: &str) -> bool {
+pub(super) fn same(expected: &str, given: &str) -> bool {
     let (expected, given) = (Sha256::digest(expected.as_bytes()), Sha256::digest(given.as_bytes()));
     expected.iter().zip(given.iter()).fold(0, |different, (a, b)| different | (a ^ b)) == 0
 }

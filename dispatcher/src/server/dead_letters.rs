@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::App;
+use super::operator::{Operator, Verb, act};
 use crate::bus::{DeadLetter, Filter};
 
 #[derive(Deserialize)]
@@ -53,26 +54,26 @@ pub(super) async fn show(State(App(app)): State<App>, Path(number): Path<u64>) -
     }
 }
 
-pub(super) async fn replay(State(App(app)): State<App>, Path(number): Path<u64>) -> Response {
-    match app.bus.replay(number).await {
-        Ok(Some(receipt)) => {
-            tracing::info!(dead_letter = number, sequence = receipt.sequence, "dead letter replayed");
-            Json(json!({ "replayed": number, "sequence": receipt.sequence })).into_response()
-        }
+pub(super) async fn replay(State(app): State<App>, Path(number): Path<u64>, request: Request) -> Response {
+    match act(&app, &operator(&request), Verb::Replay, number).await {
+        Ok(Some(sequence)) => Json(json!({ "replayed": number, "sequence": sequence })).into_response(),
         Ok(None) => none(number),
         Err(error) => away(&error),
     }
 }
 
-pub(super) async fn discard(State(App(app)): State<App>, Path(number): Path<u64>) -> Response {
-    match app.bus.drop_dead_letter(number).await {
-        Ok(true) => {
-            tracing::info!(dead_letter = number, "dead letter dropped");
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Ok(false) => none(number),
+pub(super) async fn discard(State(app): State<App>, Path(number): Path<u64>, request: Request) -> Response {
+    match act(&app, &operator(&request), Verb::Drop, number).await {
+        Ok(Some(_)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(None) => none(number),
         Err(error) => away(&error),
     }
+}
+
+/// Clients of the API may say on whose behalf they act.
+fn operator(request: &Request) -> Operator {
+    let name = request.headers().get("x-operator").and_then(|name| name.to_str().ok());
+    Operator::new(name.unwrap_or("API"), request.extensions())
 }
 
 /// A dead letter for people and machines: its facts, and its bytes as text or base64.

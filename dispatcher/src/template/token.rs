@@ -4,6 +4,7 @@
 //! event's text would go, so no character of that text ever reaches the YAML parser; afterwards every token in a
 //! scalar or key is replaced, once, by what it stands for.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -39,15 +40,21 @@ impl Tokens {
             nonce.push(char::from(b'a' + (byte & 15)));
         }
         nonce.push('q');
+        Self::with_nonce(nonce)
+    }
+
+    /// Tokens that are written as those of another rendering.
+    pub(super) fn with_nonce(nonce: String) -> Self {
         Self { nonce, texts: Vec::new() }
     }
 
-    /// What is printed for a text of unknown origin: itself if it is empty or a decimal integer, so that
-    /// `parallelism: {{ .n }}` works with `"3"` too, else a token.
+    /// What every token begins with.
+    pub(super) fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
+    /// The token that is printed for a text of unknown origin.
     pub(super) fn opaque(&mut self, text: &Arc<str>) -> Arc<str> {
-        if text.is_empty() || is_integer(text) {
-            return Arc::clone(text);
-        }
         let mut out = String::new();
         self.write(Arc::clone(text), Quoting::None, &mut out);
         out.into()
@@ -64,25 +71,46 @@ impl Tokens {
         text.contains(&self.nonce)
     }
 
-    /// Replaces the tokens in all keys and scalars of a document.
-    pub(super) fn replace(&self, document: &mut Json) -> Result<(), &'static str> {
-        match document {
+    /// Replaces the tokens in all keys and scalars of a document. Gives back where a text stands alone that YAML would have
+    /// read as an integer or as nothing, as JSON pointers.
+    pub(super) fn replace(&self, document: &mut Json) -> Result<BTreeSet<String>, &'static str> {
+        let mut bare = BTreeSet::new();
+        self.replace_at(document, &mut String::new(), &mut bare)?;
+        Ok(bare)
+    }
+
+    fn replace_at(
+        &self,
+        value: &mut Json,
+        pointer: &mut String,
+        bare: &mut BTreeSet<String>,
+    ) -> Result<(), &'static str> {
+        let length = pointer.len();
+        match value {
             Json::String(text) => {
                 if let Some(replaced) = self.replaced(text)? {
+                    if replaced.is_empty() || is_integer(&replaced) {
+                        bare.insert(pointer.clone());
+                    }
                     *text = replaced;
                 }
             }
             Json::Array(items) => {
-                for item in items {
-                    self.replace(item)?;
+                for (index, item) in items.iter_mut().enumerate() {
+                    let _ = write!(pointer, "/{index}");
+                    self.replace_at(item, pointer, bare)?;
+                    pointer.truncate(length);
                 }
             }
             Json::Object(entries) => {
                 if entries.keys().any(|key| self.occur_in(key)) {
                     self.replace_keys(entries)?;
                 }
-                for value in entries.values_mut() {
-                    self.replace(value)?;
+                for (key, value) in entries.iter_mut() {
+                    pointer.push('/');
+                    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                    self.replace_at(value, pointer, bare)?;
+                    pointer.truncate(length);
                 }
             }
             Json::Null | Json::Bool(_) | Json::Number(_) => {}

@@ -105,17 +105,17 @@ const PIECES: &[&str] = &[
 ];
 
 /// xorshift: the same texts in every run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % bound as u64).unwrap()
     }
 
-    fn text(&mut self) -> String {
+    pub(super) fn text(&mut self) -> String {
         let count = 1 + self.below(6);
         (0..count).map(|_| PIECES[self.below(PIECES.len())]).collect()
     }

@@ -90,7 +90,7 @@ fn what_the_template_writes_keeps_its_type() {
          d: {{ .CloudEvent.data.empty | default \"true\" }}\ne: {{ ternary \"1\" \"2\" true }}\n\
          f: \"{{ .CloudEvent.data.count }}\"\ng: {{ .CloudEvent.data.count | quote }}\n",
     );
-    let expected = json!({"a": 1_234_567, "b": true, "c": 3, "d": true, "e": 1, "f": "3", "g": "3"});
+    let expected = json!({"a": 1_234_567, "b": true, "c": "3", "d": true, "e": 1, "f": "3", "g": "3"});
     assert_eq!(rendered, [expected]);
 }
 
@@ -183,7 +183,13 @@ fn every_function_is_offered_or_refused_with_a_reason() {
 }
 
 #[test]
-fn an_integer_and_an_empty_text_are_printed_as_they_are() {
-    let rendered = documents("a: {{ .CloudEvent.data.count }}\nb: {{ .CloudEvent.data.empty }}\n");
-    assert_eq!(rendered, [json!({"a": 3, "b": null})]);
+fn an_integer_and_an_empty_text_stay_texts_and_are_told_of() {
+    let template = Template::parse(
+        "t",
+        "a: {{ .CloudEvent.data.count }}\nb/c: [{{ .CloudEvent.data.empty }}, {{ .CloudEvent.data.q }}]\nd: 0{{ .CloudEvent.data.count }}",
+    );
+    let documents = template.unwrap().render(&context()).unwrap();
+    assert_eq!(documents[0].value, json!({"a": "3", "b/c": ["", "he said \"hi\""], "d": "03"}));
+    let bare: Vec<_> = documents[0].bare.iter().map(String::as_str).collect();
+    assert_eq!(bare, ["/a", "/b~1c/0"]);
 }

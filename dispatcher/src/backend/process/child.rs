@@ -8,23 +8,16 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
+use super::super::outcome::StartError;
+use super::super::policy::Exit;
+use super::super::{Cause, environment};
+use super::Settings;
 use super::identity::ProcessId;
-use super::policy::Exit;
 use super::record::{Folder, Record};
-use super::{Cause, Settings, environment};
 use crate::plan::{PlannedJob, expand};
 
 /// How often an adopted process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// Why no process was started.
-#[derive(Debug)]
-pub(super) enum StartError {
-    /// It never will be, as things are.
-    Refused(Cause, String),
-    /// This machine could not, this time.
-    Later(String),
-}
 
 /// How waiting for a process ended.
 #[derive(Debug)]
@@ -84,7 +77,7 @@ fn command(
         return Err(StartError::Refused(Cause::ImageNotFound, message));
     };
     let termination = folder.termination(attempt);
-    let mut variables = environment::of(spec, settings)?;
+    let mut variables = environment::of(spec, &settings.sources)?;
     variables.insert("TERMINATION_LOG".to_owned(), termination.display().to_string());
     if let Some((url, token)) = &settings.sink {
         variables.insert("K_SINK".to_owned(), url.clone());

@@ -4,6 +4,7 @@
 //! any point leaves the old or the new one. They are not flushed: they outlive the dispatcher, not the machine, and
 //! neither does a child.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -16,9 +17,11 @@ use shared::config::Secret;
 use shared::error::{Error, Result};
 
 use super::super::Again;
+use super::super::Report;
+use super::super::adoption::Known;
 use super::super::outcome::MAX_TERMINATION_MESSAGE;
 use super::identity::ProcessId;
-use super::{Outcome, Report, tidy};
+use super::{Outcome, tidy};
 use crate::engine::stop::Stop;
 use crate::plan::{Identity, PlannedJob};
 
@@ -70,10 +73,6 @@ impl Record {
         }
     }
 
-    pub(super) fn outcome(&self) -> Option<&Outcome> {
-        self.ended.as_ref().map(|ended| &ended.outcome)
-    }
-
     pub(super) fn started(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.started_ms)
     }
@@ -86,6 +85,16 @@ impl Record {
     /// When it may be removed, in milliseconds since 1970. `None`: never, or not yet known.
     pub(super) fn expires_ms(&self) -> Option<u64> {
         Some(self.ended.as_ref()?.at_ms + self.ttl_seconds? * 1000)
+    }
+}
+
+impl Known for Record {
+    fn event(&self) -> &str {
+        &self.event
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        self.ended.as_ref().map(|ended| ended.outcome.clone())
     }
 }
 
@@ -184,8 +193,8 @@ impl Folder {
         let this = self.clone();
         let read = blocking(move || {
             let said = head(&this.termination(attempt))?;
-            let said = if said.trim().is_empty() { last_line(&this.output(attempt))? } else { said };
-            Ok(Report::from_text(&said))
+            let output = if said.trim().is_empty() { tail(&this.output(attempt))? } else { String::new() };
+            Ok(Report::from_end(&said, &output))
         });
         read.await.unwrap_or_default()
     }
@@ -286,6 +295,32 @@ pub(super) async fn of_identity(state_dir: &Path, identity: &Identity) -> Result
     .await
 }
 
+/// Removes every ended Job of an identity that is none of `kept`. One that somebody holds is not touched.
+pub(super) async fn prune(state_dir: &Path, identity: &Identity, kept: BTreeSet<String>) -> Result<()> {
+    let (state_dir, hash) = (state_dir.to_owned(), identity.hash());
+    blocking(move || {
+        let goes = |record: &Record| {
+            record.identity == hash && !kept.contains(&record.job) && record.outcome().is_some()
+        };
+        for entry in fs::read_dir(state_dir.join("jobs"))? {
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            let path = state_dir.join("jobs").join(&name).join(RECORD);
+            let record = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+            if !record.is_some_and(|record| goes(&record)) {
+                continue;
+            }
+            // Read again under the lock: it may have become another one.
+            if let Some(folder) = Folder::try_lock(&state_dir, &name)?
+                && folder.read_now()?.is_some_and(|record| goes(&record))
+            {
+                folder.remove_now()?;
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
 fn head(path: &Path) -> io::Result<String> {
     use std::io::Read;
     let mut bytes = Vec::new();
@@ -297,7 +332,7 @@ fn head(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn last_line(path: &Path) -> io::Result<String> {
+fn tail(path: &Path) -> io::Result<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -308,8 +343,7 @@ fn last_line(path: &Path) -> io::Result<String> {
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_TERMINATION_MESSAGE as u64)))?;
     let mut bytes = Vec::new();
     file.take(MAX_TERMINATION_MESSAGE as u64).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.trim_end().lines().next_back().unwrap_or_default().to_owned())
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 pub(super) fn make_dir(path: &Path) -> io::Result<()> {

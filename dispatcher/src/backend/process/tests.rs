@@ -11,13 +11,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Images, Process, Settings, Source};
-use crate::backend::{Again, Outcome, Ran};
+use super::{Images, Process, Settings};
+use crate::backend::tests::{identity, job as planned, message};
+use crate::backend::{Again, Outcome, Ran, Source, Sources};
 use crate::engine::stop::{Stop, Stopper, channel};
-use crate::manifest::Place;
-use crate::plan::{
-    EnvValue, EnvVariable, ExitCodes, FailureAction, FailureRule, Identity, JobSpec, PlannedJob,
-};
+use crate::plan::{EnvValue, EnvVariable, ExitCodes, FailureAction, FailureRule, JobSpec, PlannedJob};
 
 /// A process backend with a state folder of its own.
 struct Ground {
@@ -33,8 +31,7 @@ impl Ground {
         let (stopper, stop) = channel();
         let settings = Settings {
             images: Images { bin_dir: folder.path().join("bin"), overrides: BTreeMap::new() },
-            secrets: BTreeMap::new(),
-            config_maps: BTreeMap::new(),
+            sources: Sources::default(),
             state_dir: folder.path().join("state"),
             backoff: Duration::from_millis(10),
             sink: None,
@@ -49,7 +46,7 @@ impl Ground {
     fn secret(mut self, name: &str, text: &str) -> Self {
         let path = self.path().join(name);
         std::fs::write(&path, text).unwrap();
-        self.settings.secrets.insert(name.to_owned(), Source(path));
+        self.settings.sources.secrets.insert(name.to_owned(), Source(path));
         self
     }
 
@@ -105,30 +102,5 @@ fn job(ground: &Ground, script: &str) -> PlannedJob {
         ttl_after_finished: Some(Duration::from_mins(1)),
         grace: Duration::from_millis(200),
     };
-    PlannedJob {
-        namespace: "default".to_owned(),
-        name: "user-saved-1".to_owned(),
-        manifest: Value::Null,
-        job: Box::default(),
-        spec,
-        identity: identity("e1"),
-        template: Place::of_folder(Path::new("events")),
-    }
-}
-
-fn identity(event_id: &str) -> Identity {
-    Identity {
-        trigger: "user-saved-trigger".to_owned(),
-        source: "knapscen.disco".to_owned(),
-        subject: "1".to_owned(),
-        event_id: event_id.to_owned(),
-        replay: 0,
-    }
-}
-
-fn message(outcome: &Outcome) -> &str {
-    match outcome {
-        Outcome::Failed { message, .. } | Outcome::TryAgain { message, .. } => message,
-        other => panic!("{other:?}"),
-    }
+    planned(spec)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
@@ -274,12 +274,13 @@ pub(super) async fn subjects(readers: &SqlitePool) -> Sql<Vec<String>> {
 }
 
 pub(super) async fn backlog(readers: &SqlitePool) -> Sql<Vec<Backlog>> {
-    let count = "SELECT subjects.subject, COUNT(messages.sequence), COALESCE(SUM(leased = 1 AND due_at > ?), 0) \
-                 FROM subjects LEFT JOIN messages USING (subject) WHERE fetched = 1 GROUP BY subjects.subject";
-    let rows: Vec<(String, i64, i64)> =
+    let count = "SELECT subjects.subject, COUNT(messages.sequence), COALESCE(SUM(leased = 1 AND due_at > ?1), 0), \
+                 MIN(CASE WHEN leased = 0 OR due_at <= ?1 THEN published_at END) FROM subjects LEFT JOIN messages USING (subject) WHERE fetched = 1 GROUP BY subjects.subject";
+    let rows: Vec<(String, i64, i64, Option<i64>)> =
         sqlx::query_as(count).bind(Utc::now().timestamp_micros()).fetch_all(readers).await?;
-    let backlog = |(subject, all, leased): (String, i64, i64)| Backlog {
+    let backlog = |(subject, all, leased, oldest): (String, i64, i64, Option<i64>)| Backlog {
         subject,
+        oldest: oldest.and_then(DateTime::from_timestamp_micros),
         waiting: (all - leased).unsigned_abs(),
         in_flight: leased.unsigned_abs(),
     };

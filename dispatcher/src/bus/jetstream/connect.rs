@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 
 use super::api::Api;
+use crate::bus::settings::{Pem, Secret};
 use crate::bus::{Error, Result, Settings};
 
 /// Longest pause between two attempts.
@@ -32,7 +33,12 @@ pub(super) async fn connect(settings: &Settings) -> Result<Api> {
                 }
                 ConnectErrorKind::Tls | ConnectErrorKind::ServerParse => {
                     return Err(Error::Configuration(format!(
-                        "no TLS with NATS at {address}: {error}; see NATS_CA, NATS_CERT and NATS_KEY"
+                        "no TLS with NATS at {address}: {error}; see {}",
+                        if settings.sveltos_nats.is_some() {
+                            "SVELTOS_NATS"
+                        } else {
+                            "NATS_CA, NATS_CERT and NATS_KEY"
+                        }
                     )));
                 }
                 _ => error.to_string(),
@@ -88,7 +94,7 @@ async fn options(settings: &Settings) -> Result<ConnectOptions> {
         let password = settings.nats_password.as_ref().map_or("", |password| password.reveal());
         options = options.user_and_password(user.to_owned(), password.to_owned());
     }
-    if let Some(token) = text(settings.nats_token.as_ref().map(crate::bus::Secret::reveal)) {
+    if let Some(token) = text(settings.nats_token.as_ref().map(Secret::reveal)) {
         options = options.token(token.to_owned());
     }
     if let Some(creds) = file("NATS_CREDS", settings.nats_creds.as_deref())? {
@@ -112,6 +118,13 @@ async fn options(settings: &Settings) -> Result<ConnectOptions> {
             ));
         }
     };
+    let Pem { authority, certificate } = &settings.pem;
+    if authority.is_some() || certificate.is_some() {
+        let pair = certificate.as_ref().map(|(certificate, key)| (certificate.reveal(), key.reveal()));
+        let config = shared::tls::client_config_of(authority.as_ref().map(Secret::reveal), pair)
+            .map_err(|error| Error::Configuration(format!("SVELTOS_NATS: {error}")))?;
+        return Ok(options.require_tls(true).tls_client_config(config));
+    }
     options = match file("NATS_CA", settings.nats_ca.as_deref())? {
         // With roots of its own the library leaves those of the machine, and SSL_CERT_FILE, alone.
         Some(authority) => {
@@ -151,7 +164,9 @@ fn shown(server: &ServerAddr) -> String {
 }
 
 fn identity(settings: &Settings) -> &'static str {
-    if settings.nats_creds.is_some() {
+    if settings.sveltos_nats.is_some() {
+        "the login of SVELTOS_NATS"
+    } else if settings.nats_creds.is_some() {
         "the credentials of NATS_CREDS"
     } else if settings.nats_token.is_some() {
         "NATS_TOKEN"

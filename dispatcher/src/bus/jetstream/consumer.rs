@@ -221,11 +221,19 @@ pub(super) async fn backlog(api: &Api, stream: &str) -> Result<Vec<Backlog>> {
         let ours = consumers
             .iter()
             .filter(|info| info["name"].as_str().is_some_and(|name| name.starts_with(PREFIX)));
-        all.extend(ours.map(|info| Backlog {
-            subject: info["config"]["filter_subject"].as_str().unwrap_or_default().to_owned(),
-            waiting: info["num_pending"].as_u64().unwrap_or(0),
-            in_flight: info["num_ack_pending"].as_u64().unwrap_or(0),
-        }));
+        for info in ours {
+            let subject = info["config"]["filter_subject"].as_str().unwrap_or_default().to_owned();
+            let waiting = info["num_pending"].as_u64().unwrap_or(0);
+            let oldest = if waiting == 0 {
+                None
+            } else {
+                let delivered = info["delivered"]["stream_seq"].as_u64().unwrap_or(0);
+                let next = json!({"seq": delivered + 1, "next_by_subj": subject});
+                api.stored(stream, &next).await?.map(|message| message.time)
+            };
+            let in_flight = info["num_ack_pending"].as_u64().unwrap_or(0);
+            all.push(Backlog { subject, waiting, in_flight, oldest });
+        }
         if consumers.is_empty() || offset as u64 >= page["total"].as_u64().unwrap_or(0) {
             all.sort_by(|left, right| left.subject.cmp(&right.subject));
             return Ok(all);

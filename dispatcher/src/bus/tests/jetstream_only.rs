@@ -6,11 +6,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::place::{LEASE, Place, SUBJECT, fetch_one, message, text};
 use super::server::Server;
 use crate::bus::settings::Secret;
-use crate::bus::{Access, Bus, Error, Filter, Settings};
+use crate::bus::{Access, Bus, Error, Filter, Message, Settings};
 
 fn subjects() -> BTreeSet<String> {
     BTreeSet::from([SUBJECT.to_owned()])
@@ -178,6 +179,42 @@ async fn user_password_and_token_are_used_and_never_shown() {
     open(&right).await.unwrap();
 }
 
+/// The Secret `sveltos-nats` in a file, with this login.
+fn sveltos_nats(folder: &Path, server: &Server, login: &serde_json::Value) -> Settings {
+    let configuration = serde_json::json!({"url": server.address(), "authorization": login,
+        "streams": [{"name": "orders", "subjects": ["order-made"]}]});
+    let path = folder.join("sveltos-nats.json");
+    std::fs::write(&path, serde_json::json!({"jetstream": {"configuration": configuration}}).to_string())
+        .unwrap();
+    let nats_connect_timeout = Duration::from_secs(5);
+    // What our own variables say is not asked.
+    Settings { sveltos_nats: Some(path), nats_connect_timeout, ..Settings::jetstream("127.0.0.1:1") }
+}
+
+#[tokio::test]
+async fn the_secret_of_sveltos_opens_the_door_and_names_stream_and_subjects() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = Server::start_with("authorization { user: sveltos, password: \"s3cret word\" }");
+    let token = Server::start_with("authorization { token: \"t0ken\" }");
+    let user = |password: &str| serde_json::json!({"user": {"user": "sveltos", "password": password}});
+    for (server, login) in [(&password, user("s3cret word")), (&token, serde_json::json!({"token": "t0ken"}))]
+    {
+        let bus = Bus::open(&sveltos_nats(folder.path(), server, &login), Access::Consume).await.unwrap();
+        bus.ensure_subjects(&subjects()).await.unwrap();
+        assert_eq!(bus.subjects().await.unwrap(), [SUBJECT, "order-made"]);
+        bus.publish(Message { subject: "order-made".to_owned(), ..message("{}") }).await.unwrap();
+        let fetched = bus.fetch("order-made", 1).await.unwrap();
+        assert_eq!(fetched.len(), 1);
+        fetched[0].ack().await.unwrap();
+    }
+    for (server, login) in [(&password, user("wr0ng")), (&token, serde_json::json!({}))] {
+        let error =
+            Bus::open(&sveltos_nats(folder.path(), server, &login), Access::Consume).await.unwrap_err();
+        assert!(matches!(&error, Error::Configuration(text) if text.contains("SVELTOS_NATS")), "{error:?}");
+        assert!(!error.to_string().contains("wr0ng"), "{error}");
+    }
+}
+
 /// Runs `openssl` in a folder.
 fn openssl(folder: &Path, arguments: &str) {
     let mut command = Command::new("openssl");
@@ -220,6 +257,15 @@ async fn a_client_certificate_and_a_private_authority_open_the_door() {
         Settings { nats_cert: None, nats_key: None, ..right.clone() },
     ] {
         Bus::open(&wrong, Access::Consume).await.unwrap_err();
+    }
+    let packed = |name: &str| BASE64_STANDARD.encode(std::fs::read(path(name)).unwrap());
+    let certificate = serde_json::json!({"certPem": packed("client.pem"), "keyPem": packed("client.key")});
+    let login = serde_json::json!({"rootCA": packed("ca.pem"), "clientCert": certificate});
+    Bus::open(&sveltos_nats(folder.path(), &server, &login), Access::Consume).await.unwrap();
+    for part in ["rootCA", "clientCert"] {
+        let mut less = login.clone();
+        less.as_object_mut().unwrap().remove(part);
+        Bus::open(&sveltos_nats(folder.path(), &server, &less), Access::Consume).await.unwrap_err();
     }
 }
 

@@ -99,7 +99,7 @@ fn lines_of_trigger(trigger: &TriggerExplanation, paint: Paint) -> Vec<String> {
 
 fn verb(action: &Action) -> String {
     match action {
-        Action::Create { sync, jobs } => {
+        Action::Create { sync, jobs, .. } => {
             let names: Vec<_> = jobs.iter().map(|job| format!("{}/{}", job.namespace, job.name)).collect();
             let what = if names.is_empty() { "nothing".into() } else { format!("Job {}", names.join(", ")) };
             format!("Create {what} ({sync:?})")
@@ -110,7 +110,7 @@ fn verb(action: &Action) -> String {
 }
 
 /// For machines.
-pub(super) fn machine(event: &IncomingEvent, explanation: &Explanation) -> String {
+pub(super) fn machine(event: &IncomingEvent, explanation: &Explanation, server: Option<Value>) -> String {
     let sources: Vec<Value> = explanation
         .sources
         .iter()
@@ -128,9 +128,12 @@ pub(super) fn machine(event: &IncomingEvent, explanation: &Explanation) -> Strin
         })
         .collect();
     let triggers: Vec<Value> = explanation.triggers.iter().map(machine_trigger).collect();
-    let document = json!({
+    let mut document = json!({
         "event": event.view(), "natsSubject": event.nats_subject, "eventSources": sources, "eventTriggers": triggers,
     });
+    if let Some(server) = server {
+        document["serverDryRun"] = server;
+    }
     format!("{document:#}\n")
 }
 
@@ -143,7 +146,7 @@ fn machine_trigger(trigger: &TriggerExplanation) -> Value {
             value["identity"] = plan.identity.hash().into();
             match &plan.outcome {
                 Err(error) => value["error"] = error.to_string().into(),
-                Ok(Action::Create { sync, jobs }) => {
+                Ok(Action::Create { sync, jobs, .. }) => {
                     value["action"] = "Create".into();
                     value["syncMode"] = json!(sync);
                     value["jobs"] = jobs.iter().map(|job| job.manifest.clone()).collect();
@@ -159,7 +162,8 @@ fn machine_trigger(trigger: &TriggerExplanation) -> Value {
     value
 }
 
-fn jobs(plan: &TriggerPlan) -> &[PlannedJob] {
+/// The Jobs that the trigger would make.
+pub(super) fn jobs(plan: &TriggerPlan) -> &[PlannedJob] {
     match &plan.outcome {
         Ok(Action::Create { jobs, .. }) => jobs,
         _ => &[],
@@ -167,7 +171,7 @@ fn jobs(plan: &TriggerPlan) -> &[PlannedJob] {
 }
 
 /// As YAML; should that ever fail, JSON is YAML too.
-fn yaml(value: &Value) -> String {
+pub(super) fn yaml(value: &Value) -> String {
     serde_saphyr::to_string(value).unwrap_or_else(|_| format!("{value:#}"))
 }
 

@@ -172,24 +172,81 @@ fn a_cycle_is_an_error_shown_as_a_path() {
     assert!(circle, "{report:?}");
 }
 
+/// A folder of triggers with foreign images: each `event → what the annotation says`, on any type unless one is named.
+fn foreign(steps: &[(&str, &str)]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    for (index, (event, emits)) in steps.iter().enumerate() {
+        let (subject, event_type) = event.split_once('=').unwrap_or((event, ""));
+        let text = format!(
+            "{{apiVersion: lib.projectsveltos.io/v1beta1, kind: EventSource, metadata: {{name: s{index}}}, \
+             spec: {{messagingMatchCriteria: [{{subject: '^{subject}$', cloudEventType: '{event_type}'}}]}}}}\n---\n\
+             {{apiVersion: lib.projectsveltos.io/v1beta1, kind: EventTrigger, metadata: {{name: t{index}}}, \
+             spec: {{eventSourceName: s{index}, oneForEvent: true, sourceClusterSelector: {{matchLabels: {{role: deploy}}}}, \
+             policyRefs: [{{kind: ConfigMap, namespace: default, name: c{index}}}]}}}}\n---\n\
+             {{apiVersion: v1, kind: ConfigMap, metadata: {{name: c{index}, annotations: {{knapscen.disco/emits: '{emits}'}}}}, \
+             data: {{}}}}\n"
+        );
+        fs::write(dir.path().join(format!("{index}.yaml")), text).unwrap();
+    }
+    errors(&look(dir.path(), None))
+        .iter()
+        .map(|error| error.rsplit(": ").next().unwrap().to_owned())
+        .collect()
+}
+
 #[test]
 fn the_annotation_tells_where_a_foreign_image_publishes() {
-    let foreign = |subject: &str| {
-        let annotation = format!("projectsveltos.io/instantiate: ok\n    knapscen.disco/emits: {subject}");
-        let dir = tempfile::tempdir().unwrap();
-        for file in ["eventsource.yaml", "eventtrigger.yaml", "sample.cloudevent"] {
-            fs::copy(shipped().join("user-saved").join(file), dir.path().join(file)).unwrap();
+    assert_eq!(foreign(&[("a", "a")]), ["a → a"]);
+    assert_eq!(foreign(&[("a", "elsewhere")]), Vec::<String>::new());
+    assert_eq!(foreign(&[("a", "")]), Vec::<String>::new());
+    assert_eq!(foreign(&[("a", "x, b c"), ("b", ""), ("c", "a")]), ["c → a → c"]);
+}
+
+#[test]
+fn a_type_in_the_annotation_tells_events_of_one_subject_apart() {
+    assert_eq!(foreign(&[("a=made", "a")]), ["a → a"]);
+    assert_eq!(foreign(&[("a=made", "a=made")]), ["a → a"]);
+    assert_eq!(foreign(&[("a=made", "a=gone")]), Vec::<String>::new());
+}
+
+#[test]
+fn every_circle_is_shown_once_and_all_of_them() {
+    let circles = foreign(&[("a", "b"), ("b", "a,c"), ("c", "d"), ("d", "b"), ("x", "x"), ("in", "a")]);
+    assert_eq!(circles, ["b → a → b", "b → c → d → b", "x → x"]);
+}
+
+#[test]
+fn a_trigger_that_makes_nothing_closes_no_circle() {
+    let emits_itself = "projectsveltos.io/instantiate: ok\n    knapscen.disco/emits: customer-saved";
+    for (from, to) in [
+        ("syncMode: Continuous", "syncMode: DryRun"),
+        ("cloudEventAction: Create", "cloudEventAction: Delete"),
+    ] {
+        for (from, to, circles) in [(from, to, 0), (from, from, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            for file in ["eventsource.yaml", "configmap.yaml", "eventtrigger.yaml"] {
+                let text = fs::read_to_string(shipped().join("customer-saved").join(file)).unwrap();
+                let text = text.replace("projectsveltos.io/instantiate: ok", emits_itself).replace(from, to);
+                fs::write(dir.path().join(file), text).unwrap();
+            }
+            let found = errors(&look(dir.path(), None));
+            assert_eq!(found.iter().filter(|error| error.contains("circle")).count(), circles, "{found:?}");
         }
-        fs::rename(dir.path().join("sample.cloudevent"), dir.path().join("other")).unwrap();
-        let text = fs::read_to_string(shipped().join("user-saved/configmap.yaml")).unwrap();
-        let text = text
-            .replace("knapscen/save-user:latest", "acme/x:1")
-            .replace("projectsveltos.io/instantiate: ok", &annotation);
-        fs::write(dir.path().join("configmap.yaml"), text).unwrap();
-        errors(&look(dir.path(), None))
-    };
-    assert_eq!(foreign("user-saved"), [": the flow runs in a circle: user-saved → user-saved"]);
-    assert_eq!(foreign("elsewhere"), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_image_in_a_text_that_no_sample_renders_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["eventsource.yaml", "configmap.yaml", "eventtrigger.yaml"] {
+        let text = fs::read_to_string(shipped().join("user-saved").join(file)).unwrap();
+        let text = text.replace(
+            "image: knapscen/save-user:latest",
+            "image: \"knapscen/save-customer:v1\" # not this one",
+        );
+        fs::write(dir.path().join(file), text).unwrap();
+    }
+    assert_eq!(errors(&look(dir.path(), None)), [": the flow runs in a circle: user-saved → user-saved"]);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::backend::Process;
-use crate::backend::process::{Images, Settings as ProcessSettings, Source};
+use crate::backend::process::{Images, Settings as ProcessSettings};
+use crate::backend::{Source, Sources};
 
 /// An event with the same id about another customer.
 fn of_customer(number: u64) -> Value {
@@ -81,8 +82,10 @@ async fn a_trigger_that_hangs_does_not_stop_another_subject() {
     std::fs::write(&secret, "A=1\n").unwrap();
     let backend = Process::open(ProcessSettings {
         images: Images { bin_dir, overrides: BTreeMap::new() },
-        secrets: BTreeMap::from([("knapscen-config".to_owned(), Source(secret))]),
-        config_maps: BTreeMap::new(),
+        sources: Sources {
+            secrets: BTreeMap::from([("knapscen-config".to_owned(), Source(secret))]),
+            ..Sources::default()
+        },
         state_dir: folder.path().join("state"),
         backoff: Duration::from_millis(1),
         sink: None,

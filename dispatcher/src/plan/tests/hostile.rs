@@ -83,6 +83,29 @@ fn an_unquoted_name_of_digits_is_a_name() {
 }
 
 #[test]
+fn a_text_of_digits_is_a_number_where_the_field_wants_one_and_a_text_elsewhere() {
+    let text = job("j", "        - {name: NAME, value: {{ .CloudEvent.data.name }}}").replace(
+        "spec:\n  template",
+        "spec:\n  parallelism: {{ .CloudEvent.data.name }}\n  activeDeadlineSeconds: {{ .CloudEvent.data.none }}\n  template",
+    );
+    let plan = |name: &str| plan_one(&text, &event(json!({"data": {"name": name, "none": ""}})));
+    let job = jobs(plan("3")).remove(0);
+    assert_eq!(job.manifest["spec"]["parallelism"], 3);
+    assert_eq!(
+        (job.spec.active_deadline, job.manifest["spec"]["activeDeadlineSeconds"].is_null()),
+        (None, true)
+    );
+    assert_eq!(job.manifest.pointer("/spec/template/spec/containers/0/env/0/value").unwrap(), "3");
+    assert!(fault(plan("three")).contains("spec.parallelism: invalid type: string, expected i32"));
+    // What the manifest itself writes is not made right: elsewhere it would not be.
+    let quoted = text.replace("parallelism: {{ .CloudEvent.data.name }}", "parallelism: \"3\"");
+    assert!(
+        fault(plan_one(&quoted, &event(json!({"data": {"name": "3", "none": ""}}))))
+            .contains("spec.parallelism")
+    );
+}
+
+#[test]
 fn a_label_from_event_data_is_made_valid_and_the_true_one_is_kept() {
     let text = job("j", QUOTED)
         .replace("  name: j\n", "  name: j\n  labels: {customer: \"{{ .CloudEvent.data.name }}\"}\n");

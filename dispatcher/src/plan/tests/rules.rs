@@ -175,6 +175,55 @@ fn an_empty_namespace_of_a_reference_is_the_clusters_own() {
 }
 
 #[test]
+fn a_secret_of_sveltos_type_holds_texts_as_a_config_map_does() {
+    let by_namespace = trigger("").replace(
+        "{kind: ConfigMap, namespace: default, name: c}",
+        "{kind: Secret, namespace: 'of-{{ .CloudEvent.data.name | lower }}', name: c}",
+    );
+    let text = job("j", PLAIN);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "addons.projectsveltos.io/cluster-profile",
+        "metadata": {"name": "c", "namespace": "of-acme", "annotations": {"projectsveltos.io/instantiate": "ok"}},
+        "stringData": {"j": text}})
+    .to_string();
+    // A ConfigMap of the same name is another object.
+    let other = template("{{ fail \"not this one\" }}")
+        .replace("\"name\":\"c\"", "\"name\":\"c\",\"namespace\":\"of-acme\"");
+    let set = manifests(&[SOURCE, &by_namespace, &secret, &other]);
+    assert_eq!(jobs(plan_all(&set, &event(json!({}))).remove(0)).len(), 1);
+}
+
+#[test]
+fn templates_see_the_event_and_the_cluster_and_nothing_else() {
+    let seen = |expression: &str| {
+        let text = job("j", &format!("        - {{name: A, value: '{{{{ {expression} }}}}'}}"));
+        plan_one(&text, &event(json!({}))).outcome.is_ok()
+    };
+    for known in [
+        ".CloudEvent.data.name",
+        ".Cluster.kind",
+        ".Cluster.metadata.name",
+        ".Cluster.metadata.namespace",
+        ".Cluster.metadata.labels.role",
+        ".MatchingResource.Name",
+        "kindOf .Resource",
+        "len .",
+    ] {
+        assert!(seen(known), "{known}");
+    }
+    for unknown in [
+        ".CloudEvents",
+        ".Resources",
+        ".Values",
+        ".Cluster.spec",
+        ".Resource.metadata",
+        ".MatchingResource.x",
+    ] {
+        assert!(!seen(unknown), "{unknown}");
+    }
+    assert!(seen("eq (len .) 4"));
+}
+
+#[test]
 fn without_the_annotation_the_text_is_taken_as_it_stands() {
     let text = job("j", "        - {name: A, value: \"{{ .CloudEvent.data.name }}\"}");
     let map =

@@ -1,7 +1,9 @@
 //! Twice is the same as once: after a crash, for a second delivery, for another event of the same name.
 
+use std::collections::BTreeSet;
+
 use super::*;
-use crate::backend::process::adoption::{Step, decide};
+use crate::backend::adoption::{Step, decide};
 use crate::backend::process::record::Record;
 use crate::backend::{Cause, Report};
 
@@ -146,6 +148,38 @@ async fn a_deleted_job_is_gone_and_so_is_its_process() {
 }
 
 #[tokio::test]
+async fn ended_jobs_that_are_not_rendered_any_more_go_and_running_ones_stay() {
+    let ground = Ground::new();
+    let named = |name: &str, script: &str| PlannedJob { name: name.to_owned(), ..job(&ground, script) };
+    for name in ["kept", "old"] {
+        ground.run(&named(name, "exit 0")).await;
+    }
+    let mut foreign = named("foreign", "exit 0");
+    foreign.identity.subject = "another".into();
+    ground.run(&foreign).await;
+    let running =
+        named("running", r#"echo x > "$HERE/began"; while [ ! -e "$HERE/go" ]; do /bin/sleep 0.02; done"#);
+    let left = || {
+        let mut folders: Vec<_> = std::fs::read_dir(ground.settings.state_dir.join("jobs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        folders.sort();
+        folders
+    };
+    let prune = async {
+        ground.file("began").await;
+        let kept = BTreeSet::from([("default".to_owned(), "kept".to_owned())]);
+        ground.backend().prune(&running.identity, &kept).await.unwrap();
+        std::fs::write(ground.path().join("go"), "").unwrap();
+        left()
+    };
+    let (ran, folders) = tokio::join!(ground.run(&running), prune);
+    assert_eq!(folders, ["default.foreign", "default.kept", "default.running"]);
+    assert!(matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
+}
+
+#[tokio::test]
 async fn an_ended_job_is_removed_when_its_time_is_over() {
     use super::super::{record::milliseconds, tidy};
     let ground = Ground::new();
@@ -193,7 +227,7 @@ fn what_is_found_decides_what_is_done() {
         (record(Some(again)), "start", "start"),
         (record(Some(Outcome::Stopped)), "start", "start"),
     ];
-    let word = |step: &Step| match step {
+    let word = |step: &Step<Record>| match step {
         Step::Start => "start",
         Step::Report(..) => "report",
         Step::Follow(_) => "follow",

@@ -95,7 +95,7 @@ async fn a_missing_binary_is_named_with_its_remedy() {
 #[test]
 fn an_unreadable_secret_is_refused_at_the_start() {
     let mut ground = Ground::new();
-    ground.settings.secrets.insert("config".into(), Source(ground.path().join("nowhere")));
+    ground.settings.sources.secrets.insert("config".into(), Source(ground.path().join("nowhere")));
     let error = Process::open(ground.settings).unwrap_err();
     assert_eq!(error.class().exit_code(), 78);
     assert!(error.to_string().contains("config"), "{error}");

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::child::StartError;
-use super::secret::{Content, Source};
-use super::{Cause, Settings};
+use super::Cause;
+use super::outcome::StartError;
+use super::secret::{Content, Source, Sources};
 use crate::plan::{EnvFrom, EnvValue, JobSpec, KeyRef, expand};
 
 /// The kernel refuses to start a process with a longer string (`MAX_ARG_STRLEN`), `NAME=`, value and end included.
 const LONGEST_STRING: usize = 128 * 1024;
 
 /// The variables of a Job.
-pub(super) fn of(spec: &JobSpec, settings: &Settings) -> Result<BTreeMap<String, String>, StartError> {
-    let mut files = Files { settings, read: BTreeMap::new() };
+pub(super) fn of(spec: &JobSpec, sources: &Sources) -> Result<BTreeMap<String, String>, StartError> {
+    let mut files = Files { sources, read: BTreeMap::new() };
     let mut variables = BTreeMap::new();
     for source in &spec.env_from {
         let (kind, name, optional, prefix) = match source {
@@ -31,7 +31,10 @@ pub(super) fn of(spec: &JobSpec, settings: &Settings) -> Result<BTreeMap<String,
             EnvValue::SecretKey(key) => files.value(Kind::Secret, key)?,
             EnvValue::ConfigMapKey(key) => files.value(Kind::ConfigMap, key)?,
             EnvValue::Unsupported(what) => {
-                return Err(refused(format!("{} comes from {what}, which a process has not", variable.name)));
+                return Err(refused(format!(
+                    "{} comes from {what}, which only Kubernetes knows",
+                    variable.name
+                )));
             }
         };
         if let Some(value) = value {
@@ -79,7 +82,7 @@ impl Kind {
 
 /// Each file is read once per start, so that a changed Secret counts from the next Job on, as in a cluster.
 struct Files<'a> {
-    settings: &'a Settings,
+    sources: &'a Sources,
     read: BTreeMap<(Kind, String), Content>,
 }
 
@@ -87,8 +90,8 @@ impl Files<'_> {
     fn content(&mut self, kind: Kind, name: &str, optional: bool) -> Result<Option<&Content>, StartError> {
         let (what, flag) = kind.words();
         let sources: &BTreeMap<String, Source> = match kind {
-            Kind::Secret => &self.settings.secrets,
-            Kind::ConfigMap => &self.settings.config_maps,
+            Kind::Secret => &self.sources.secrets,
+            Kind::ConfigMap => &self.sources.config_maps,
         };
         let Some(source) = sources.get(name) else {
             return if optional {

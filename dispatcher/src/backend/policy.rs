@@ -10,11 +10,13 @@ use crate::plan::{FailureAction, JobSpec};
 /// Kubernetes waits at most this long between two tries.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(6);
 
-/// How a process ended.
+/// How a try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Code(i32),
     Signal(i32),
+    /// Killed for taking more memory than it may.
+    OutOfMemory,
     /// It ended while no dispatcher was there to see it, and left no word.
     Unseen,
 }
@@ -25,6 +27,7 @@ impl Exit {
         match self {
             Self::Code(code) => Some(code),
             Self::Signal(signal) => Some(128 + signal),
+            Self::OutOfMemory => Some(137),
             Self::Unseen => None,
         }
     }
@@ -47,7 +50,7 @@ impl Exit {
             Self::Code(code) => Class::from_exit_code(code).is_some_and(Class::retry),
             // SIGHUP, SIGINT, SIGKILL, SIGTERM: sent by people and machines, not by bugs.
             Self::Signal(signal) => matches!(signal, 1 | 2 | 9 | 15),
-            Self::Unseen => true,
+            Self::OutOfMemory | Self::Unseen => true,
         }
     }
 
@@ -55,6 +58,7 @@ impl Exit {
         match self {
             Self::Code(code) => format!("exit code {code}"),
             Self::Signal(signal) => format!("ended by signal {signal}"),
+            Self::OutOfMemory => "killed, out of memory (resources.limits.memory)".to_owned(),
             Self::Unseen => "ended unseen".to_owned(),
         }
     }

@@ -7,11 +7,31 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use shared::error::{Error, Result};
 
 use crate::template;
 
 /// Keys and values. Never logged.
 pub(super) type Content = BTreeMap<String, Vec<u8>>;
+
+/// What Jobs may refer to, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Secrets.
+    pub secrets: BTreeMap<String, Source>,
+    /// `ConfigMap`s.
+    pub config_maps: BTreeMap<String, Source>,
+}
+
+impl Sources {
+    /// Refuses what cannot be read now.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, source) in self.secrets.iter().chain(&self.config_maps) {
+            source.read().map_err(|problem| Error::configuration(format!("cannot use {name}: {problem}")))?;
+        }
+        Ok(())
+    }
+}
 
 /// Where the content is; read anew for every Job.
 #[derive(Clone, Debug)]
@@ -19,7 +39,7 @@ pub struct Source(pub PathBuf);
 
 impl Source {
     /// The content now. The problem names the file and line, never a value.
-    pub(super) fn read(&self) -> Result<Content, String> {
+    pub(super) fn read(&self) -> std::result::Result<Content, String> {
         let path = &self.0;
         let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
         if path.is_dir() {
@@ -46,7 +66,7 @@ fn folder(path: &Path) -> std::io::Result<Content> {
     Ok(content)
 }
 
-fn manifest(text: &str) -> Result<Content, String> {
+fn manifest(text: &str) -> std::result::Result<Content, String> {
     // The error of the parser may quote what stands there.
     let documents = template::parse_documents(text).map_err(|_| "it is not YAML".to_owned())?;
     let is_wanted = |value: &&Value| matches!(value["kind"].as_str(), Some("Secret" | "ConfigMap"));
@@ -69,7 +89,7 @@ fn manifest(text: &str) -> Result<Content, String> {
 }
 
 /// `KEY=VALUE` per line; blank lines and `#` lines are skipped, an `export` before and a pair of quotes around are taken off.
-fn env_file(text: &str) -> Result<Content, String> {
+fn env_file(text: &str) -> std::result::Result<Content, String> {
     let mut content = Content::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -91,7 +111,7 @@ fn env_file(text: &str) -> Result<Content, String> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Content, String> {
+    fn read(text: &str) -> std::result::Result<Content, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, text).unwrap();

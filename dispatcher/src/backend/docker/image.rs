@@ -1,0 +1,131 @@
+//! Images: there already, or pulled as the Job's `imagePullPolicy` says.
+
+use std::time::Duration;
+
+use bollard::errors::Error as Failure;
+use bollard::query_parameters::CreateImageOptionsBuilder;
+use futures_util::TryStreamExt;
+use tokio::time::Instant;
+
+use super::super::Cause;
+use super::super::outcome::StartError;
+use super::client::{Client, Trouble};
+use crate::engine::stop::Stop;
+use crate::plan::PlannedJob;
+
+/// A registry that cannot be reached is asked again for this long: about what a stuck Pod is given.
+const REGISTRY_MAY_BE_AWAY: Duration = Duration::from_secs(20);
+/// A pull of a large image over a slow line.
+const LONGEST_PULL: Duration = Duration::from_mins(10);
+
+/// When an image is pulled. Where a Job does not say, an image that is there is taken, its tag `latest` or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+impl PullPolicy {
+    pub(super) fn of(job: &PlannedJob) -> Self {
+        let pod = job.job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+        let container = pod.and_then(|pod| pod.containers.first());
+        match container.and_then(|container| container.image_pull_policy.as_deref()) {
+            Some("Always") => Self::Always,
+            Some("Never") => Self::Never,
+            _ => Self::IfNotPresent,
+        }
+    }
+}
+
+/// Why there is no image.
+#[derive(Debug)]
+pub(super) enum PullError {
+    /// The engine's trouble.
+    Trouble(Trouble),
+    /// The registry's: for good.
+    Start(StartError),
+    /// The dispatcher stops.
+    Stopped,
+}
+
+/// Pulls an image; what the registry refuses is refused, what it cannot do is asked again for a while.
+pub(super) async fn pull(client: &Client, image: &str, stop: &Stop) -> Result<(), PullError> {
+    let give_up = Instant::now() + REGISTRY_MAY_BE_AWAY;
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let words = match pull_once(client, image).await {
+            Ok(()) => return Ok(()),
+            Err(Trouble::Away) => return Err(PullError::Trouble(Trouble::Away)),
+            Err(Trouble::Failed(words)) if Instant::now() + pause < give_up && !is_final(&words) => words,
+            Err(trouble) => return Err(PullError::Start(missing(image, &trouble.to_string()))),
+        };
+        tracing::warn!(image, reason = %words, "the image could not be pulled; it is tried again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause *= 2,
+            () = stop.draining() => return Err(PullError::Stopped),
+        }
+    }
+}
+
+/// An image that is not there and cannot be had.
+pub(super) fn missing(image: &str, words: &str) -> StartError {
+    let message = format!(
+        "image {image} is not on the engine and was not pulled: {words}; build it, pull it, or correct the name in the ConfigMap, then replay the event"
+    );
+    StartError::Refused(Cause::ImageNotFound, message)
+}
+
+async fn pull_once(client: &Client, image: &str) -> Result<(), Trouble> {
+    let engine = client.engine().await?;
+    let options = CreateImageOptionsBuilder::new().from_image(&reference(image)).build();
+    let pulled = engine.create_image(Some(options), None, None).try_for_each(|_progress| async { Ok(()) });
+    match tokio::time::timeout(LONGEST_PULL, pulled).await {
+        Ok(Ok(())) => Ok(()),
+        // Said in the middle of the answer, by the registry.
+        Ok(Err(Failure::DockerStreamError { error })) => Err(Trouble::Failed(error)),
+        Ok(Err(failure)) => Err(client.trouble(&failure)),
+        Err(_) => Err(Trouble::Failed(format!("it took longer than {} s", LONGEST_PULL.as_secs()))),
+    }
+}
+
+/// Refuses an image whose own user is root, or has only a name: what `runAsNonRoot` promises cannot be seen then.
+pub(super) async fn check_user(client: &Client, image: &str) -> Result<(), PullError> {
+    let engine = client.engine().await.map_err(PullError::Trouble)?;
+    let found = client.settle(engine.inspect_image(image)).await.map_err(PullError::Trouble)?;
+    let user = found.config.and_then(|config| config.user).unwrap_or_default();
+    let number = user.split(':').next().and_then(|user| user.parse::<u32>().ok());
+    if number.is_some_and(|number| number > 0) {
+        return Ok(());
+    }
+    let message = format!(
+        "securityContext.runAsNonRoot: image {image} runs as {user:?}; set runAsUser, or a number in the image"
+    );
+    Err(PullError::Start(StartError::Refused(Cause::ConfigurationError, message)))
+}
+
+/// Words of a registry that answered.
+fn is_final(words: &str) -> bool {
+    ["not found", "manifest unknown", "denied", "unauthorized", "invalid reference", "no matching manifest"]
+        .iter()
+        .any(|said| words.contains(said))
+}
+
+/// Without a tag the engine would pull all of them.
+fn reference(image: &str) -> String {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    if name.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reference;
+
+    #[test]
+    fn an_image_without_a_tag_means_latest_and_a_port_is_no_tag() {
+        assert_eq!(reference("knapscen/save-user"), "knapscen/save-user:latest");
+        assert_eq!(reference("registry:5000/save-user"), "registry:5000/save-user:latest");
+        assert_eq!(reference("registry:5000/save-user:1"), "registry:5000/save-user:1");
+        assert_eq!(reference("save-user@sha256:abc"), "save-user@sha256:abc");
+    }
+}

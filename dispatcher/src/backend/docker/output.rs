@@ -1,0 +1,116 @@
+//! What a container says: its termination message, out of the volume that outlives it, and its output.
+
+use std::io::Read;
+
+use bollard::errors::Error as Failure;
+use bollard::query_parameters::{
+    DownloadFromContainerOptionsBuilder, LogsOptionsBuilder, UploadToContainerOptionsBuilder,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use super::super::outcome::MAX_TERMINATION_MESSAGE;
+use super::super::{MAX_LOGS, Report};
+use super::client::{Client, Trouble};
+use super::container::MessageFile;
+
+/// An archive with one small file, its head and its end. What is longer is cut.
+const MAX_ARCHIVE: usize = MAX_TERMINATION_MESSAGE + 4096;
+
+/// What an ended container said about itself. One that is gone, or that said nothing, has an empty report.
+pub(super) async fn report(client: &Client, id: &str, file: &MessageFile) -> Result<Report, Trouble> {
+    let message = or_nothing(message(client, id, file).await)?;
+    let output = if message.trim().is_empty() {
+        // A line may have been cut into several by the engine's log.
+        or_nothing(tail(client, id, "16").await)?
+    } else {
+        String::new()
+    };
+    Ok(Report::from_end(&message, &output))
+}
+
+/// An answer that says no is no reason to wait; none is.
+fn or_nothing(text: Result<String, Trouble>) -> Result<String, Trouble> {
+    match text {
+        Ok(text) => Ok(text),
+        Err(Trouble::Away) => Err(Trouble::Away),
+        Err(_) => Ok(String::new()),
+    }
+}
+
+async fn message(client: &Client, id: &str, file: &MessageFile) -> Result<String, Trouble> {
+    let options = DownloadFromContainerOptionsBuilder::new().path(&file.path()).build();
+    let engine = client.engine().await?;
+    let archive = client.settle(read(engine.download_from_container(id, Some(options)), End::First)).await?;
+    let mut bytes = Vec::new();
+    let mut archive = tar::Archive::new(archive.as_slice());
+    let first = archive.entries().ok().and_then(|mut entries| entries.next()?.ok());
+    if let Some(entry) = first {
+        let limit = MAX_TERMINATION_MESSAGE as u64;
+        // A file longer than the limit ends in an error, after as much as was asked for.
+        let _cut_short = entry.take(limit).read_to_end(&mut bytes);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The last lines of the output, at most [`MAX_LOGS`] bytes of them.
+pub(super) async fn tail(client: &Client, id: &str, lines: &str) -> Result<String, Trouble> {
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(lines).build();
+    let engine = client.engine().await?;
+    let output =
+        engine.logs(id, Some(options)).map(|piece| piece.map(bollard::container::LogOutput::into_bytes));
+    let bytes = client.settle(read(output, End::Last)).await?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Which end of too much is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    First,
+    Last,
+}
+
+async fn read(pieces: impl Stream<Item = Result<Bytes, Failure>>, kept: End) -> Result<Vec<u8>, Failure> {
+    let most = usize::try_from(MAX_LOGS).unwrap_or(usize::MAX);
+    let mut pieces = std::pin::pin!(pieces);
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend_from_slice(&piece?);
+        match kept {
+            End::First if bytes.len() >= MAX_ARCHIVE => break,
+            End::Last if bytes.len() > 2 * most => drop(bytes.drain(..bytes.len() - most)),
+            _ => {}
+        }
+    }
+    if kept == End::Last && bytes.len() > most {
+        bytes.drain(..bytes.len() - most);
+    }
+    Ok(bytes)
+}
+
+/// Puts an empty file for the termination message into a container that has not started: its user may not be able to make one.
+/// An engine that does not allow it leaves the output's last line.
+pub(super) async fn prepare(client: &Client, id: &str, file: &MessageFile) -> Result<(), Trouble> {
+    let options = UploadToContainerOptionsBuilder::new().path(&file.folder).build();
+    let engine = client.engine().await?;
+    let body = bollard::body_full(Bytes::from(empty_file(&file.name)));
+    match client.settle(engine.upload_to_container(id, Some(options), body)).await {
+        Ok(()) | Err(Trouble::Missing(_)) => Ok(()),
+        Err(Trouble::Away) => Err(Trouble::Away),
+        Err(trouble) => {
+            tracing::debug!(reason = %trouble, "no file for the termination message");
+            Ok(())
+        }
+    }
+}
+
+/// An archive with one empty file that anybody may write.
+fn empty_file(name: &str) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o666);
+    let mut archive = tar::Builder::new(Vec::new());
+    // In memory nothing fails but a name that is too long: then there is no file, and the output's last line counts.
+    let _no_file = archive.append_data(&mut header, name, std::io::empty());
+    archive.into_inner().unwrap_or_default()
+}

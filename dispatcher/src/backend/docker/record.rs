@@ -1,0 +1,226 @@
+//! A try as its container shows it: what its labels say, and how far it is. The engine is the only place where it is kept.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use chrono::{DateTime, Utc};
+
+use super::super::adoption::Known;
+use super::super::policy::{self, Exit, Next};
+use super::super::{Again, Outcome, Report};
+use crate::plan::{EVENT_LABEL, IDENTITY_LABEL, JobSpec, PlannedJob};
+
+pub(super) const SCOPE_LABEL: &str = "dispatcher.knapscen.disco/scope";
+pub(super) const TTL_LABEL: &str = "dispatcher.knapscen.disco/ttl-seconds";
+const TRIGGER_LABEL: &str = "dispatcher.knapscen.disco/trigger";
+const EVENT_ID_LABEL: &str = "dispatcher.knapscen.disco/event-id";
+pub(super) const NAMESPACE_LABEL: &str = "dispatcher.knapscen.disco/namespace";
+pub(super) const NAME_LABEL: &str = "dispatcher.knapscen.disco/name";
+const TRY_LABEL: &str = "dispatcher.knapscen.disco/try";
+const FAILURES_LABEL: &str = "dispatcher.knapscen.disco/failures";
+const STARTED_LABEL: &str = "dispatcher.knapscen.disco/started";
+const RUN_LABEL: &str = "dispatcher.knapscen.disco/run";
+
+/// Whoever follows a Job starts its next try in time; after this much longer nobody does.
+const ABANDONED_AFTER: Duration = Duration::from_mins(1);
+
+/// What the labels say.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Record {
+    /// The event, as hash.
+    pub(super) event: String,
+    /// The first try is 1.
+    pub(super) attempt: u32,
+    /// Failed tries before this one that count.
+    pub(super) failures: u32,
+    /// When the first try was made.
+    pub(super) started: SystemTime,
+    /// Which call made this try: nobody else's.
+    pub(super) run: String,
+}
+
+/// How far a try is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum State {
+    /// Made and not started: by whoever is about to, or by one that crashed before.
+    Created {
+        at: SystemTime,
+    },
+    Running,
+    Ended {
+        exit: Exit,
+        at: SystemTime,
+    },
+    /// It is being removed.
+    Leaving,
+}
+
+/// What a try means for its Job.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Meaning {
+    /// It is not over yet.
+    Open,
+    /// Another try follows.
+    Between { next_at: SystemTime, failures: u32 },
+    /// The Job has ended.
+    Over(Outcome),
+}
+
+/// A try in the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) id: String,
+    pub(super) record: Record,
+    pub(super) state: State,
+    pub(super) meaning: Meaning,
+}
+
+impl Record {
+    /// The first try of a Job.
+    pub(super) fn first(job: &PlannedJob, run: &str) -> Self {
+        Self {
+            event: job.identity.event_hash(),
+            attempt: 1,
+            failures: 0,
+            started: SystemTime::now(),
+            run: run.to_owned(),
+        }
+    }
+
+    /// The try after this one.
+    pub(super) fn next(&self, failures: u32, run: &str) -> Self {
+        Self { attempt: self.attempt + 1, failures, run: run.to_owned(), ..self.clone() }
+    }
+
+    /// The labels of its container.
+    pub(super) fn labels(&self, job: &PlannedJob, again: Again, scope: &str) -> HashMap<String, String> {
+        let mut labels = HashMap::from([
+            (IDENTITY_LABEL.to_owned(), job.identity.hash()),
+            (EVENT_LABEL.to_owned(), self.event.clone()),
+            (TRIGGER_LABEL.to_owned(), job.identity.trigger.clone()),
+            (EVENT_ID_LABEL.to_owned(), job.identity.event_id.clone()),
+            (NAMESPACE_LABEL.to_owned(), job.namespace.clone()),
+            (NAME_LABEL.to_owned(), job.name.clone()),
+            (SCOPE_LABEL.to_owned(), scope.to_owned()),
+            (TRY_LABEL.to_owned(), self.attempt.to_string()),
+            (FAILURES_LABEL.to_owned(), self.failures.to_string()),
+            (STARTED_LABEL.to_owned(), milliseconds(self.started).to_string()),
+            (RUN_LABEL.to_owned(), self.run.clone()),
+        ]);
+        // What may never run again must be remembered for ever.
+        if let Some(ttl) = job.spec.ttl_after_finished.filter(|_| again == Again::Replace) {
+            labels.insert(TTL_LABEL.to_owned(), ttl.as_secs().to_string());
+        }
+        labels
+    }
+
+    /// `None` where it is not a container of a dispatcher.
+    fn read(labels: &HashMap<String, String>) -> Option<Self> {
+        let number = |label: &str| labels.get(label)?.parse::<u64>().ok();
+        Some(Self {
+            event: labels.get(EVENT_LABEL)?.clone(),
+            attempt: number(TRY_LABEL)?.try_into().ok()?,
+            failures: number(FAILURES_LABEL)?.try_into().ok()?,
+            started: UNIX_EPOCH + Duration::from_millis(number(STARTED_LABEL)?),
+            run: labels.get(RUN_LABEL)?.clone(),
+        })
+    }
+}
+
+impl Known for Found {
+    fn event(&self) -> &str {
+        &self.record.event
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        match &self.meaning {
+            Meaning::Over(outcome) => Some(outcome.clone()),
+            // Whoever followed it is gone: as good as handed back.
+            Meaning::Between { next_at, .. } if *next_at + ABANDONED_AFTER < SystemTime::now() => {
+                Some(Outcome::Stopped)
+            }
+            Meaning::Between { .. } => None,
+            Meaning::Open => match self.state {
+                State::Created { at } if at + ABANDONED_AFTER < SystemTime::now() => Some(Outcome::Stopped),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// The record and state of a container; `None` where it is none of ours.
+pub(super) fn read(container: &ContainerInspectResponse) -> Option<(String, Record, State)> {
+    let record = Record::read(container.config.as_ref()?.labels.as_ref()?)?;
+    let state = container.state.as_ref()?;
+    let read = match state.status? {
+        ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY => {
+            State::Created { at: time(container.created.as_deref()) }
+        }
+        ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD => {
+            let code = state.exit_code.and_then(|code| i32::try_from(code).ok());
+            State::Ended {
+                exit: exit(code, state.oom_killed == Some(true)),
+                at: time(state.finished_at.as_deref()),
+            }
+        }
+        ContainerStateStatusEnum::REMOVING => State::Leaving,
+        ContainerStateStatusEnum::RUNNING
+        | ContainerStateStatusEnum::PAUSED
+        | ContainerStateStatusEnum::RESTARTING
+        | ContainerStateStatusEnum::STOPPING => State::Running,
+    };
+    Some((container.id.clone()?, record, read))
+}
+
+/// A runtime tells a signal by 128 and its number.
+fn exit(code: Option<i32>, out_of_memory: bool) -> Exit {
+    match code {
+        Some(137) if out_of_memory => Exit::OutOfMemory,
+        Some(code @ 129..=192) => Exit::Signal(code - 128),
+        Some(code) => Exit::Code(code),
+        None => Exit::Unseen,
+    }
+}
+
+/// What a try means for its Job, whoever looks at it.
+pub(super) fn meaning(
+    state: &State,
+    record: &Record,
+    spec: &JobSpec,
+    report: Report,
+    backoff: Duration,
+) -> Meaning {
+    let State::Ended { exit, at } = *state else { return Meaning::Open };
+    let deadline = spec.active_deadline.map(|limit| record.started + limit);
+    let is_late = |time: SystemTime| deadline.is_some_and(|deadline| deadline <= time);
+    match policy::next(spec, exit, &report, record.failures, backoff) {
+        Next::End(outcome @ Outcome::Complete { .. }) => Meaning::Over(outcome),
+        _ if is_late(at) => Meaning::Over(policy::overdue(spec, exit, report)),
+        Next::End(outcome) => Meaning::Over(outcome),
+        Next::TryAfter { .. } if is_late(SystemTime::now()) => {
+            Meaning::Over(policy::overdue(spec, exit, report))
+        }
+        Next::TryAfter { delay, failures } => Meaning::Between { next_at: at + delay, failures },
+    }
+}
+
+/// The engine's time; the time now where it says none, for then it has just been.
+fn time(text: Option<&str>) -> SystemTime {
+    let parsed = text.and_then(|text| text.parse::<DateTime<Utc>>().ok());
+    parsed.filter(|time| time.timestamp() > 0).map_or_else(SystemTime::now, SystemTime::from)
+}
+
+/// When a container that ended then may be removed.
+pub(super) fn expires(
+    labels: &HashMap<String, String>,
+    finished: &ContainerInspectResponse,
+) -> Option<SystemTime> {
+    let ttl = labels.get(TTL_LABEL)?.parse().ok()?;
+    let ended = finished.state.as_ref()?.finished_at.as_deref();
+    time(ended).checked_add(Duration::from_secs(ttl))
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,363 @@
+//! One Job on its way to its end: look at what the engine has under its name, do the next thing, look again.
+//!
+//! A call without an answer changes nothing about this: whatever it did is seen at the next look.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+
+use super::super::adoption::{self, Step};
+use super::super::outcome::StartError;
+use super::super::{Again, Cause, Outcome, Ran, Report, deadline, environment, policy};
+use super::client::Trouble;
+use super::container::{self, MessageFile};
+use super::image::{self, PullError, PullPolicy};
+use super::record::{self, Found, Meaning, Record, State};
+use super::{Inner, output};
+use crate::engine::stop::Stop;
+use crate::plan::PlannedJob;
+
+/// After a change the next look follows at once; an engine that is away is asked more and more seldom.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// Between two looks at something that only time changes.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What one turn of a run came to.
+enum Turn {
+    /// Something changed: look again.
+    Look,
+    /// Nothing to do yet: look again after a while.
+    Pause,
+    /// The Job has ended, or was handed back.
+    Done(Ran),
+}
+
+/// One Job on its way to its end. What it remembers is only what the engine cannot tell: what this run has seen.
+pub(super) struct Run<'a> {
+    inner: &'a Inner,
+    job: &'a PlannedJob,
+    again: Again,
+    name: String,
+    /// Marks the containers that this run makes.
+    mark: String,
+    message: MessageFile,
+    /// The try of this event that was followed last.
+    followed: Option<Record>,
+    /// The try that comes next, once its place is free.
+    next: Option<Record>,
+    was_pulled: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(inner: &'a Inner, job: &'a PlannedJob, again: Again) -> Self {
+        Self {
+            inner,
+            job,
+            again,
+            name: inner.container_name(&job.namespace, &job.name),
+            mark: shared::Uuid::new_v4().simple().to_string(),
+            message: MessageFile::of(job),
+            followed: None,
+            next: None,
+            was_pulled: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, stop: &Stop) -> Ran {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let next = match self.turn(stop).await {
+                Ok(Turn::Done(ran)) => return ran,
+                Ok(Turn::Look) => FIRST_PAUSE,
+                Ok(Turn::Pause) | Err(Problem::Trouble(Trouble::Missing(_) | Trouble::Conflict(_))) => {
+                    LOOK_EVERY
+                }
+                // Nobody's failure, and no try: the engine is looked for until it is back.
+                Err(Problem::Trouble(Trouble::Away)) => (pause * 2).min(LONGEST_PAUSE),
+                Err(Problem::Trouble(trouble)) => {
+                    return self.not_started(StartError::Later(format!(
+                        "the engine could not run image {}: {trouble}",
+                        self.job.spec.image
+                    )));
+                }
+                Err(Problem::Start(error)) => return self.not_started(error),
+                Err(Problem::Stopped) => return self.stopped(),
+            };
+            pause = next;
+            let is_last =
+                async { if self.followed.is_some() { stop.ending().await } else { stop.draining().await } };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = is_last => return self.stopped(),
+            }
+        }
+    }
+
+    /// Looks, and does the next thing.
+    async fn turn(&mut self, stop: &Stop) -> std::result::Result<Turn, Problem> {
+        let found = match self.look().await? {
+            Look::Nothing => match (self.next.clone(), self.followed.clone()) {
+                (Some(next), _) => return self.start(next, stop).await,
+                (None, Some(record)) => self.lost(record),
+                (None, None) => return self.start(Record::first(self.job, &self.mark), stop).await,
+            },
+            Look::Leaving => return Ok(Turn::Pause),
+            Look::Found(found) => found,
+        };
+        let id = found.id.clone();
+        let known = match &found.meaning {
+            // What this run has followed to its end is its outcome, to be tried again or not.
+            Meaning::Over(outcome) if self.is_followed(&found) => {
+                Step::Report(found.clone(), outcome.clone())
+            }
+            _ if self.is_followed(&found) => Step::Follow(found),
+            _ => adoption::decide(Some(found), &self.job.identity, self.again),
+        };
+        match known {
+            Step::Start => {
+                self.followed = None;
+                self.inner.remove(&id).await?;
+                self.next = Some(Record::first(self.job, &self.mark));
+                Ok(Turn::Look)
+            }
+            Step::Report(found, outcome) => Ok(Turn::Done(self.ran(&found.record, outcome))),
+            Step::Follow(found) => self.follow(found, stop).await,
+            Step::WaitFor(other) => self.wait_for(&other, stop).await,
+        }
+    }
+
+    fn is_followed(&self, found: &Found) -> bool {
+        self.followed.as_ref().is_some_and(|followed| followed.event == found.record.event)
+    }
+
+    /// What the engine has under this Job's name.
+    async fn look(&self) -> std::result::Result<Look, Problem> {
+        let (inner, client) = (self.inner, &self.inner.client);
+        let asked = client.settle(client.engine().await?.inspect_container(&self.name, None)).await;
+        let inspected = match asked {
+            Ok(inspected) => inspected,
+            Err(Trouble::Missing(_)) => return Ok(Look::Nothing),
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let Some((id, record, state)) = record::read(&inspected) else {
+            let message = format!(
+                "a container named {} is in the way, and no dispatcher made it; rename or remove it",
+                self.name
+            );
+            return Err(Problem::Start(StartError::Later(message)));
+        };
+        let report = match state {
+            State::Ended { .. } => output::report(client, &id, &self.message).await?,
+            State::Leaving => return Ok(Look::Leaving),
+            _ => Report::default(),
+        };
+        let meaning = record::meaning(&state, &record, &self.job.spec, report, inner.settings.backoff);
+        Ok(Look::Found(Found { id, record, state, meaning }))
+    }
+
+    /// A container that this run followed, and that somebody has removed.
+    fn lost(&self, record: Record) -> Found {
+        let state = State::Ended { exit: policy::Exit::Unseen, at: SystemTime::now() };
+        let (spec, backoff) = (&self.job.spec, self.inner.settings.backoff);
+        let meaning = record::meaning(&state, &record, spec, Report::default(), backoff);
+        Found { id: self.name.clone(), record, state, meaning }
+    }
+
+    /// A try of this event: started if nobody has, awaited, and followed by the next one.
+    async fn follow(&mut self, found: Found, stop: &Stop) -> std::result::Result<Turn, Problem> {
+        self.followed = Some(found.record.clone());
+        match (&found.meaning, &found.state) {
+            (Meaning::Between { next_at, failures }, _) => {
+                let deadline = self.deadline(&found.record);
+                let delay = next_at.duration_since(SystemTime::now()).unwrap_or_default();
+                if !deadline::wait(delay, deadline, stop).await {
+                    // At the deadline the next look says so.
+                    return if stop.is_draining() { Err(Problem::Stopped) } else { Ok(Turn::Look) };
+                }
+                self.next = Some(found.record.next(*failures, &self.mark));
+                self.inner.remove(&found.id).await?;
+                Ok(Turn::Look)
+            }
+            (_, State::Created { .. }) => {
+                self.begin(&found.id).await?;
+                self.attend(&found.id, &found.record, stop).await
+            }
+            _ => self.attend(&found.id, &found.record, stop).await,
+        }
+    }
+
+    /// Waits for one try; ends it at the Job's deadline. When the dispatcher stops it is left to the next one.
+    async fn attend(&self, id: &str, record: &Record, stop: &Stop) -> std::result::Result<Turn, Problem> {
+        tokio::select! {
+            waited = self.inner.wait(id) => waited?,
+            () = deadline::overdue(self.deadline(record)) => self.inner.stop(id, self.job.spec.grace).await?,
+            () = stop.ending() => return Err(Problem::Stopped),
+        }
+        Ok(Turn::Look)
+    }
+
+    /// Another event's Job of this name: awaited, and ended at its deadline, for nobody else may be watching it.
+    async fn wait_for(&self, other: &Found, stop: &Stop) -> std::result::Result<Turn, Problem> {
+        if other.state != State::Running {
+            return Ok(Turn::Pause);
+        }
+        tokio::select! {
+            waited = self.inner.wait(&other.id) => waited?,
+            () = deadline::overdue(self.deadline(&other.record)) => {
+                self.inner.stop(&other.id, self.job.spec.grace).await?;
+            }
+            () = stop.draining() => return Err(Problem::Stopped),
+        }
+        Ok(Turn::Look)
+    }
+
+    fn deadline(&self, record: &Record) -> Option<tokio::time::Instant> {
+        deadline::of(self.job.spec.active_deadline, record.started)
+    }
+
+    /// Makes and starts the container of a try. Its name is free or taken: then somebody else was first, and is looked at.
+    async fn start(&mut self, record: Record, stop: &Stop) -> std::result::Result<Turn, Problem> {
+        let (inner, client, job) = (self.inner, &self.inner.client, self.job);
+        let variables = environment::of(&job.spec, &inner.settings.sources)?;
+        environment::check(&variables)?;
+        let labels = self.labels(&record);
+        let body = container::plan(job, variables, labels, &inner.settings)?;
+        let image = &job.spec.image;
+        if PullPolicy::of(job) == PullPolicy::Always && !self.was_pulled {
+            image::pull(client, image, stop).await?;
+            self.was_pulled = true;
+        }
+        let options = CreateContainerOptionsBuilder::new().name(&self.name).build();
+        let made = async {
+            if container::trusts_image_user(job) {
+                image::check_user(client, image).await?;
+            }
+            let engine = client.engine().await?;
+            Ok(client.settle(engine.create_container(Some(options), body)).await?)
+        };
+        let made = match made.await {
+            Ok(made) => made,
+            Err(Problem::Trouble(Trouble::Missing(words))) if self.was_pulled => {
+                return Err(Problem::Start(image::missing(image, &words)));
+            }
+            Err(Problem::Trouble(Trouble::Missing(_))) if PullPolicy::of(job) == PullPolicy::Never => {
+                return Err(Problem::Start(image::missing(image, "imagePullPolicy is Never")));
+            }
+            Err(Problem::Trouble(Trouble::Missing(_))) => {
+                image::pull(client, image, stop).await?;
+                self.was_pulled = true;
+                return Ok(Turn::Look);
+            }
+            Err(Problem::Trouble(Trouble::Conflict(_))) => {
+                self.next = None;
+                return Ok(Turn::Look);
+            }
+            Err(Problem::Trouble(Trouble::Invalid(words))) => {
+                let message = format!("the engine does not take the Job {}: {words}", job.name);
+                return Err(Problem::Start(StartError::Refused(Cause::ConfigurationError, message)));
+            }
+            Err(problem) => return Err(problem),
+        };
+        self.next = None;
+        self.was_pulled = false;
+        self.followed = Some(record.clone());
+        self.begin(&made.id).await?;
+        self.attend(&made.id, &record, stop).await
+    }
+
+    /// Starts a container that was made. One that cannot be started goes.
+    async fn begin(&self, id: &str) -> std::result::Result<(), Problem> {
+        let (inner, client) = (self.inner, &self.inner.client);
+        output::prepare(client, id, &self.message).await?;
+        let started = client.settle(client.engine().await?.start_container(id, None)).await;
+        let image = &self.job.spec.image;
+        let error = match started {
+            Err(trouble @ (Trouble::Away | Trouble::Conflict(_))) => return Err(trouble.into()),
+            Err(Trouble::Missing(words)) if words.contains("network") => StartError::Later(format!(
+                "image {image} was not started: {words}; name the containers' network with --docker-network"
+            )),
+            // Or removed by somebody between the two calls.
+            Ok(()) | Err(Trouble::Missing(_)) => return Ok(()),
+            Err(Trouble::Invalid(words)) => StartError::Refused(
+                Cause::ConfigurationError,
+                format!("image {image} cannot be started: {words}"),
+            ),
+            Err(Trouble::Failed(words)) => {
+                StartError::Later(format!("the engine could not start image {image}: {words}"))
+            }
+        };
+        inner.remove(id).await?;
+        Err(Problem::Start(error))
+    }
+
+    fn labels(&self, record: &Record) -> HashMap<String, String> {
+        let template = self.job.job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+        let own = template.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
+        let scope = &self.inner.settings.scope;
+        own.into_iter()
+            .chain(self.inner.settings.labels.clone())
+            .chain(record.labels(self.job, self.again, scope))
+            .collect()
+    }
+
+    fn ran(&self, record: &Record, outcome: Outcome) -> Ran {
+        Ran {
+            outcome,
+            attempts: record.attempt,
+            adopted: record.run != self.mark,
+            started_at: Some(record.started),
+        }
+    }
+
+    fn stopped(&self) -> Ran {
+        match &self.followed {
+            Some(record) => self.ran(record, Outcome::Stopped),
+            None => Ran::stopped(),
+        }
+    }
+
+    fn not_started(&self, error: StartError) -> Ran {
+        let ran = Ran::from(error);
+        match &self.followed {
+            Some(record) => self.ran(record, ran.outcome),
+            None => ran,
+        }
+    }
+}
+
+enum Look {
+    Nothing,
+    Leaving,
+    Found(Found),
+}
+
+/// What keeps a turn from its end.
+enum Problem {
+    Trouble(Trouble),
+    Start(StartError),
+    Stopped,
+}
+
+impl From<Trouble> for Problem {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<PullError> for Problem {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Trouble(trouble) => Self::Trouble(trouble),
+            PullError::Start(error) => Self::Start(error),
+            PullError::Stopped => Self::Stopped,
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The calls to the API server: each bounded in time and rate, and made again for as long as the server is away or busy.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::Resource;
+use kube::api::{DeleteParams, GetParams, ListParams, LogParams, PostParams, Preconditions};
+use kube::client::Body;
+use kube::core::Request;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::FIELD_MANAGER;
+use super::fault::{Fault, Kind};
+use super::limit::{Limit, Rate};
+use super::seen::Seen;
+use crate::plan::PlannedJob;
+
+/// How long one call may take. The API server itself gives up after 60 s.
+const CALL_TIMEOUT: Duration = Duration::from_secs(65);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// A conflict that lasts longer is none.
+const MOST_CONFLICTS: u32 = 10;
+/// Lines of output that are asked for.
+const MOST_LINES: i64 = 1000;
+
+/// Makes the calls.
+pub(super) struct Calls {
+    client: kube::Client,
+    limit: Limit,
+    /// Whether somebody has said that the API server is away.
+    away: AtomicBool,
+}
+
+type Result<T> = std::result::Result<T, Fault>;
+type Raw = axum::http::Request<Vec<u8>>;
+
+#[derive(Deserialize)]
+struct List<T> {
+    #[serde(default = "Vec::new")]
+    items: Vec<T>,
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl Calls {
+    pub(super) fn new(client: kube::Client, rate: Rate) -> Self {
+        Self { client, limit: Limit::new(rate), away: AtomicBool::new(false) }
+    }
+
+    /// Creates the Job; [`Kind::Exists`] where one of its name is there.
+    pub(super) async fn create(&self, job: &PlannedJob) -> Result<Seen> {
+        self.post(job, false).await
+    }
+
+    /// What the API server would make of it.
+    pub(super) async fn dry_run(&self, job: &PlannedJob) -> Result<serde_json::Value> {
+        self.post(job, true).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, job: &PlannedJob, dry_run: bool) -> Result<T> {
+        let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
+        let body = serde_json::to_vec(&job.manifest).map_err(|error| cannot("POST jobs", error))?;
+        let mut request =
+            jobs(&job.namespace).create(&parameters, body).map_err(|error| cannot("POST jobs", error))?;
+        // Misspelt and repeated fields are errors, not lost.
+        let strict = format!("{}&fieldValidation=Strict", request.uri());
+        *request.uri_mut() = strict.parse().map_err(|error| cannot("POST jobs", error))?;
+        self.json("POST jobs", request).await
+    }
+
+    /// The Job of this name.
+    pub(super) async fn job(&self, namespace: &str, name: &str) -> Result<Option<Seen>> {
+        let request = jobs(namespace).get(name, &GetParams::default());
+        found(self.json("GET job", request.map_err(|error| cannot("GET job", error))?).await)
+    }
+
+    /// The Jobs that a selector finds.
+    pub(super) async fn jobs(&self, namespace: &str, selector: &str) -> Result<Vec<Seen>> {
+        let request = jobs(namespace).list(&ListParams::default().labels(selector));
+        let list: List<Seen> =
+            self.json("LIST jobs", request.map_err(|error| cannot("LIST jobs", error))?).await?;
+        Ok(list.items)
+    }
+
+    /// Removes this very Job; its Pods go after it. It may be gone already.
+    pub(super) async fn delete(&self, namespace: &str, job: &Seen) -> Result<()> {
+        let only_this = Preconditions { uid: Some(job.uid().to_owned()), resource_version: None };
+        let parameters = DeleteParams::background().preconditions(only_this);
+        let request =
+            jobs(namespace).delete(job.name(), &parameters).map_err(|error| cannot("DELETE job", error))?;
+        match self.bytes("DELETE job", request, false).await {
+            Ok(_) => Ok(()),
+            // Another Job has the name now: this one is gone.
+            Err(fault) if matches!(fault.kind, Kind::Missing | Kind::Conflict) => Ok(()),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The Job's Pods, oldest first. `None`: they cannot be read.
+    pub(super) async fn pods_of(&self, namespace: &str, job: &Seen) -> Option<Vec<Pod>> {
+        let selector = format!("batch.kubernetes.io/controller-uid={}", job.uid());
+        match self.pods(namespace, &selector).await {
+            Ok(pods) => Some(pods),
+            Err(fault) => {
+                tracing::warn!(job.name = job.name(), error = %fault, "the Job's Pods cannot be read: what the worker said is not known");
+                None
+            }
+        }
+    }
+
+    /// What was said about an object, oldest first. `None`: it may not be read, which is no fault.
+    pub(super) async fn events_of(&self, namespace: &str, uid: &str) -> Option<Vec<Event>> {
+        self.events(namespace, &format!("involvedObject.uid={uid}")).await
+    }
+
+    /// What was said to be wrong with anything, oldest first: the Pods of a Job past its deadline are gone, their events are not.
+    pub(super) async fn warnings(&self, namespace: &str) -> Option<Vec<Event>> {
+        self.events(namespace, "type=Warning").await
+    }
+
+    async fn events(&self, namespace: &str, selector: &str) -> Option<Vec<Event>> {
+        let which = ListParams::default().fields(selector);
+        let request = Request::new(Event::url_path(&(), Some(namespace))).list(&which).ok()?;
+        let list: List<Event> = self.json("LIST events", request).await.ok()?;
+        let mut events = list.items;
+        events.sort_by(|a, b| a.last_timestamp.cmp(&b.last_timestamp));
+        Some(events)
+    }
+
+    async fn pods(&self, namespace: &str, selector: &str) -> Result<Vec<Pod>> {
+        let request = pods(namespace).list(&ListParams::default().labels(selector));
+        let list: List<Pod> =
+            self.json("LIST pods", request.map_err(|error| cannot("LIST pods", error))?).await?;
+        let mut pods = list.items;
+        pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
+        Ok(pods)
+    }
+
+    /// The end of what the Job's newest Pod printed.
+    pub(super) async fn logs(&self, namespace: &str, name: &str, most: u64) -> Result<Option<String>> {
+        let selector = format!("batch.kubernetes.io/job-name={name}");
+        let Some(pod) = self.pods(namespace, &selector).await?.pop() else { return Ok(None) };
+        let pod = pod.metadata.name.unwrap_or_default();
+        let parameters = LogParams { tail_lines: Some(MOST_LINES), ..LogParams::default() };
+        let request =
+            pods(namespace).logs(&pod, &parameters).map_err(|error| cannot("GET pods/log", error))?;
+        let bytes = found(self.bytes("GET pods/log", request, true).await)?;
+        Ok(bytes.map(|bytes| {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(most)..]).into_owned()
+        }))
+    }
+
+    async fn json<T: DeserializeOwned>(&self, what: &'static str, request: Raw) -> Result<T> {
+        let bytes = self.bytes(what, request, true).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Fault {
+            kind: Kind::NotNow,
+            message: format!("the API server answered {what} with what is none: {error}"),
+            after: None,
+        })
+    }
+
+    /// Makes the call, again and again while it may pass. The caller's stop ends it by dropping it.
+    async fn bytes(&self, what: &'static str, request: Raw, conflicts: bool) -> Result<Vec<u8>> {
+        let mut pause = FIRST_PAUSE;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            self.limit.turn().await;
+            let fault = match self.once(what, &request).await {
+                Ok(bytes) => {
+                    if self.away.swap(false, Ordering::Relaxed) {
+                        tracing::info!("the API server answers again");
+                    }
+                    return Ok(bytes);
+                }
+                Err(fault) => fault,
+            };
+            let gives_up = fault.kind == Kind::Conflict && (!conflicts || tries > MOST_CONFLICTS);
+            if !fault.passes() || gives_up {
+                return Err(fault);
+            }
+            if fault.kind == Kind::Away && !self.away.swap(true, Ordering::Relaxed) {
+                tracing::warn!(error = %fault, "the API server is away; asking on");
+            }
+            tokio::time::sleep(fault.after.unwrap_or(pause).max(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn once(&self, what: &str, request: &Raw) -> Result<Vec<u8>> {
+        let exchange = async {
+            let sent = self.client.send(request.clone().map(Body::from)).await;
+            let answer = sent.map_err(|error| Fault::away(what, &error))?;
+            let code = answer.status();
+            let after =
+                answer.headers().get("retry-after").and_then(|after| after.to_str().ok()?.parse().ok());
+            let body = answer.into_body().collect_bytes().await.map_err(|error| Fault::away(what, &error))?;
+            if code.is_success() {
+                return Ok(body.to_vec());
+            }
+            Err(Fault::of_answer(what, code.as_u16(), &body, after.map(Duration::from_secs)))
+        };
+        match tokio::time::timeout(CALL_TIMEOUT, exchange).await {
+            Ok(done) => done,
+            Err(late) => Err(Fault::away(what, &late)),
+        }
+    }
+}
+
+fn jobs(namespace: &str) -> Request {
+    Request::new(Job::url_path(&(), Some(namespace)))
+}
+
+fn pods(namespace: &str) -> Request {
+    Request::new(Pod::url_path(&(), Some(namespace)))
+}
+
+/// Not there is an answer.
+fn found<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(fault) if fault.kind == Kind::Missing => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The call could not even be written down: a name that is none.
+fn cannot(what: &str, error: impl fmt::Display) -> Fault {
+    Fault {
+        kind: Kind::Refused,
+        message: format!("cannot ask the API server ({what}): {error}"),
+        after: None,
+    }
+}

@@ -1,0 +1,218 @@
+//! How an ended Job ended, from its conditions and what is left of its Pods: pure.
+
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod};
+use shared::error::Class;
+
+use super::super::{Cause, Outcome, Report};
+use super::seen::Seen;
+
+/// What a Job's end means. Its Pods may be gone, or may not be read: then less is known.
+pub(super) fn outcome(container: &str, seen: &Seen, pods: &[Pod]) -> Outcome {
+    if seen.is_complete() {
+        let last = pods.iter().filter_map(|pod| ended(pod, container)).rfind(|ended| ended.exit_code == 0);
+        return Outcome::Complete { report: last.map(report).unwrap_or_default() };
+    }
+    let failed = pods.iter().rev().find_map(|pod| {
+        let ended = ended(pod, container).filter(|ended| ended.exit_code != 0)?;
+        Some((pod, ended))
+    });
+    let condition = seen.failure();
+    let reason = condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("Failed");
+    let exit_code = failed.map(|(_, ended)| ended.exit_code);
+    let report = failed.map(|(_, ended)| report(ended)).unwrap_or_default();
+    let disturbed = pods.iter().any(was_disturbed);
+    let (cause, retry) = match reason {
+        "PodFailurePolicy" => (Cause::PodFailurePolicy, false),
+        // A hung server is the usual reason, and that passes.
+        "DeadlineExceeded" => (Cause::DeadlineExceeded, true),
+        _ => (Cause::BackoffLimitExceeded, disturbed || exit_code.is_none_or(retry_helps)),
+    };
+    let said = condition.and_then(|condition| condition.message.as_deref()).unwrap_or_default();
+    let message = words(reason, said, failed.map(|(_, ended)| ended), &report, pods);
+    if retry {
+        Outcome::TryAgain { cause, exit_code, message, report }
+    } else {
+        Outcome::Failed { cause, exit_code, message, report }
+    }
+}
+
+/// The newest warning about a Pod of this Job, or about the Job itself, other than that it has failed.
+pub(super) fn warning(seen: &Seen, events: &[Event]) -> Option<String> {
+    let pods = format!("{}-", seen.name());
+    let is_of_job = |event: &&Event| {
+        let object = &event.involved_object;
+        match object.kind.as_deref() {
+            Some("Pod") => object.name.as_deref().is_some_and(|name| name.starts_with(&pods)),
+            _ => object.uid.as_deref() == Some(seen.uid()),
+        }
+    };
+    let says_more = |event: &&Event| {
+        !matches!(
+            event.reason.as_deref(),
+            Some("BackoffLimitExceeded" | "DeadlineExceeded" | "PodFailurePolicy")
+        )
+    };
+    let event = events.iter().filter(is_of_job).rfind(says_more)?;
+    let (reason, said) = (event.reason.as_deref()?, event.message.as_deref().unwrap_or_default());
+    Some(format!("{reason}: {said}"))
+}
+
+/// How the container ended, the last time it did.
+fn ended<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStateTerminated> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let status = statuses.iter().find(|status| status.name == container)?;
+    let terminated = |state: &'a Option<k8s_openapi::api::core::v1::ContainerState>| {
+        state.as_ref().and_then(|state| state.terminated.as_ref())
+    };
+    terminated(&status.state).or_else(|| terminated(&status.last_state))
+}
+
+/// The worker's last words. With `FallbackToLogsOnError` they may be the end of its output, whose last line they are.
+fn report(ended: &ContainerStateTerminated) -> Report {
+    let text = ended.message.as_deref().unwrap_or_default();
+    let whole = Report::from_text(text);
+    if whole.fields().is_some() {
+        return whole;
+    }
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).map(Report::from_text);
+    line.filter(|line| line.fields().is_some()).unwrap_or(whole)
+}
+
+/// Whether the same Job may do better later: it said so (75), or something outside ended it.
+fn retry_helps(code: i32) -> bool {
+    // 128 + SIGHUP, SIGINT, SIGKILL, SIGTERM: sent by people and machines, not by bugs.
+    matches!(code, 129 | 130 | 137 | 143) || Class::from_exit_code(code).is_some_and(Class::retry)
+}
+
+/// Evicted, or in the way of something: the node's doing.
+fn was_disturbed(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let disruption = |condition: &k8s_openapi::api::core::v1::PodCondition| {
+        condition.type_ == "DisruptionTarget" && condition.status == "True"
+    };
+    status.reason.as_deref() == Some("Evicted") || status.conditions.iter().flatten().any(disruption)
+}
+
+/// `BackoffLimitExceeded: Job has reached …; exit code 75: database away`.
+fn words(
+    reason: &str,
+    said: &str,
+    ended: Option<&ContainerStateTerminated>,
+    report: &Report,
+    pods: &[Pod],
+) -> String {
+    let mut words = if said.is_empty() { reason.to_owned() } else { format!("{reason}: {said}") };
+    let mut add = |more: String| {
+        words.push_str("; ");
+        words.push_str(&more);
+    };
+    if let Some(ended) = ended {
+        // `Error` says nothing; `OOMKilled` and `StartError` do.
+        let why = ended.reason.as_deref().filter(|why| !matches!(*why, "Error" | "Completed"));
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        let message = report.message().map(|message| format!(": {message}")).unwrap_or_default();
+        add(format!("exit code {}{why}{message}", ended.exit_code));
+    }
+    let newest = pods.last().and_then(|pod| pod.status.as_ref());
+    if let Some(reason) = newest.and_then(|status| status.reason.as_deref()) {
+        let message = newest.and_then(|status| status.message.as_deref()).unwrap_or_default();
+        add(format!("its Pod: {reason} {message}").trim_end().to_owned());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn job(conditions: &Value) -> Seen {
+        serde_json::from_value(
+            json!({"metadata": {"name": "a", "uid": "1"}, "status": {"conditions": conditions}}),
+        )
+        .unwrap()
+    }
+
+    fn failed(reason: &str) -> Seen {
+        job(&json!([{"type": "FailureTarget", "status": "True", "reason": reason},
+            {"type": "Failed", "status": "True", "reason": reason, "message": "Job has failed"}]))
+    }
+
+    fn pod(status: &Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "a-x"}, "status": status})).unwrap()
+    }
+
+    fn ended(code: i32, reason: &str, message: &str) -> Pod {
+        pod(
+            &json!({"phase": "Failed", "containerStatuses": [{"name": "work", "image": "x", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"terminated": {"exitCode": code, "reason": reason, "message": message}}}]}),
+        )
+    }
+
+    fn outcome_of(seen: &Seen, pods: &[Pod]) -> Outcome {
+        outcome("work", seen, pods)
+    }
+
+    #[test]
+    fn a_job_has_ended_only_with_complete_or_failed() {
+        let announced = job(
+            &json!([{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "False"}]),
+        );
+        assert!(!announced.has_ended());
+        assert!(!job(&json!([{"type": "FailureTarget", "status": "True"}])).has_ended());
+        assert!(!job(&Value::Null).has_ended());
+        assert!(job(&json!([{"type": "Complete", "status": "True"}])).has_ended());
+        assert!(failed("DeadlineExceeded").has_ended());
+    }
+
+    #[test]
+    fn reason_exit_code_and_disturbance_say_whether_another_run_may_help() {
+        let evicted = pod(
+            &json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}),
+        );
+        let table = [
+            ("PodFailurePolicy", vec![ended(65, "Error", "")], false),
+            ("BackoffLimitExceeded", vec![ended(1, "Error", "")], false),
+            ("BackoffLimitExceeded", vec![ended(70, "Error", "")], false),
+            ("BackoffLimitExceeded", vec![ended(75, "Error", "")], true),
+            ("BackoffLimitExceeded", vec![ended(137, "OOMKilled", "")], true),
+            ("BackoffLimitExceeded", vec![evicted], true),
+            ("BackoffLimitExceeded", vec![], true),
+            ("DeadlineExceeded", vec![], true),
+        ];
+        for (reason, pods, again) in table {
+            let found = outcome_of(&failed(reason), &pods);
+            assert_eq!(matches!(found, Outcome::TryAgain { .. }), again, "{reason} {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_words_are_those_of_job_container_and_worker() {
+        let output = "starting\n{\"exit_code\":75,\"error\":{\"message\":\"no database\"}}\n";
+        let Outcome::TryAgain { message, report, exit_code, .. } =
+            outcome_of(&failed("BackoffLimitExceeded"), &[ended(137, "OOMKilled", output)])
+        else {
+            panic!("another run may help")
+        };
+        assert_eq!(message, "BackoffLimitExceeded: Job has failed; exit code 137 (OOMKilled): no database");
+        assert_eq!((exit_code, report.exit_code()), (Some(137), Some(75)));
+    }
+
+    #[test]
+    fn the_newest_warning_about_the_job_or_its_pods_is_told() {
+        let event = |kind: &str, name: &str, reason: &str| -> Event {
+            serde_json::from_value(
+                json!({"metadata": {}, "involvedObject": {"kind": kind, "name": name, "uid": "1"},
+                "reason": reason, "message": "m"}),
+            )
+            .unwrap()
+        };
+        let events = [
+            event("Pod", "a-x", "Failed"),
+            event("Pod", "b-x", "FailedMount"),
+            event("Job", "a", "DeadlineExceeded"),
+        ];
+        assert_eq!(warning(&failed("DeadlineExceeded"), &events).as_deref(), Some("Failed: m"));
+        assert_eq!(warning(&failed("DeadlineExceeded"), &[]), None);
+    }
+}

@@ -1,0 +1,208 @@
+//! What an answer of the API server that is no success means: whether to ask again, when, and what to say. Pure.
+
+use std::fmt;
+use std::time::Duration;
+
+use kube::core::Status;
+use shared::error::Error;
+
+use super::super::{Cause, Ran};
+
+/// What kind of failure a call had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nobody answered, or said that it cannot now: the same call works once the API server is back.
+    Away,
+    /// Asked too often: after the time that came with it.
+    Throttled,
+    /// Somebody else wrote at the same time: again at once.
+    Conflict,
+    /// An object of this name is there.
+    Exists,
+    /// No object of this name, or no such namespace.
+    Missing,
+    /// Not allowed by the Role.
+    Forbidden,
+    /// Not now, by no fault of the call: a quota, a namespace that is being removed, a failing webhook.
+    NotNow,
+    /// Never: the object is wrong, or an admission rule refuses it.
+    Refused,
+}
+
+/// A call that was not answered well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    /// For people, with the API server's own words.
+    pub(super) message: String,
+    /// How long the API server wants to be left alone.
+    pub(super) after: Option<Duration>,
+}
+
+impl Fault {
+    /// Nobody answered.
+    pub(super) fn away(what: &str, error: &dyn std::error::Error) -> Self {
+        // What matters, such as a certificate that nobody knows, is at the end of the chain.
+        let mut last = error;
+        while let Some(cause) = last.source() {
+            last = cause;
+        }
+        let said = error.to_string();
+        let cause = last.to_string();
+        let more = if said.contains(&cause) { String::new() } else { format!(": {cause}") };
+        let message = format!("the API server did not answer ({what}): {said}{more}");
+        Self { kind: Kind::Away, message, after: None }
+    }
+
+    /// From an answer that is no success.
+    pub(super) fn of_answer(what: &str, code: u16, body: &[u8], after: Option<Duration>) -> Self {
+        let status: Status = serde_json::from_slice(body).unwrap_or_else(|_| {
+            // From a proxy, or from priority and fairness: plain text.
+            let text = String::from_utf8_lossy(body);
+            Status::failure(text.trim(), "").with_code(code)
+        });
+        let after = after.or_else(|| {
+            let details = status.details.as_ref().filter(|details| details.retry_after_seconds > 0)?;
+            Some(Duration::from_secs(details.retry_after_seconds.into()))
+        });
+        let kind = kind(code, &status);
+        let said = if status.message.is_empty() { &status.reason } else { &status.message };
+        let message = match kind {
+            Kind::Forbidden => format!(
+                "the API server forbids it ({what}): {said}; the dispatcher's Role needs jobs create/get/list/watch/delete \
+                 and pods get/list in this namespace"
+            ),
+            Kind::Away | Kind::Throttled => format!("the API server cannot now ({what}): {code} {said}"),
+            _ => format!("the API server answered {what} with {code}: {said}"),
+        };
+        Self { kind, message, after }
+    }
+
+    /// Whether to make the same call again without a word to anybody, for as long as it takes.
+    pub(super) const fn passes(&self) -> bool {
+        matches!(self.kind, Kind::Away | Kind::Throttled | Kind::Conflict)
+    }
+
+    /// How the Job at hand ended by it.
+    pub(super) fn ran(self) -> Ran {
+        match self.kind {
+            Kind::Refused => Ran::refused(Cause::ConfigurationError, self.message),
+            _ => Ran::postponed(self.message),
+        }
+    }
+
+    /// For commands and checks.
+    pub(super) fn error(self) -> Error {
+        match self.kind {
+            Kind::Refused => Error::input(self.message),
+            Kind::Forbidden => Error::configuration(self.message),
+            _ => Error::unavailable(self.message),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+fn kind(code: u16, status: &Status) -> Kind {
+    let caused_by = |reason: &str| {
+        status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+    };
+    let says = |text: &str| status.message.contains(text);
+    match code {
+        409 if status.is_already_exists() => Kind::Exists,
+        409 => Kind::Conflict,
+        404 => Kind::Missing,
+        429 => Kind::Throttled,
+        403 if caused_by("NamespaceTerminating") || says("is being terminated") => Kind::NotNow,
+        403 if says("exceeded quota") => Kind::NotNow,
+        403 if says("admission webhook")
+            || says("denied the request")
+            || says("ValidatingAdmissionPolicy") =>
+        {
+            Kind::Refused
+        }
+        // A token that has run out is read anew; a permission may still be given.
+        401 | 403 => Kind::Forbidden,
+        502..=504 => Kind::Away,
+        500..=599 => Kind::NotNow,
+        _ => Kind::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(code: u16, body: &str) -> Fault {
+        Fault::of_answer("POST jobs", code, body.as_bytes(), None)
+    }
+
+    #[test]
+    fn every_answer_says_whether_to_ask_again() {
+        let terminating = r#"{"code":403,"reason":"Forbidden","message":"unable to create new content in namespace x because it is being terminated","details":{"causes":[{"reason":"NamespaceTerminating"}]}}"#;
+        let quota = r#"{"code":403,"reason":"Forbidden","message":"jobs.batch \"a\" is forbidden: exceeded quota: q"}"#;
+        let webhook =
+            r#"{"code":403,"reason":"Forbidden","message":"admission webhook \"w\" denied the request: no"}"#;
+        let role = r#"{"code":403,"reason":"Forbidden","message":"jobs.batch is forbidden: User \"u\" cannot create resource \"jobs\""}"#;
+        let table = [
+            (
+                409,
+                r#"{"code":409,"reason":"AlreadyExists","message":"jobs.batch \"a\" already exists"}"#,
+                Kind::Exists,
+            ),
+            (
+                409,
+                r#"{"code":409,"reason":"Conflict","message":"Operation cannot be fulfilled"}"#,
+                Kind::Conflict,
+            ),
+            (
+                404,
+                r#"{"code":404,"reason":"NotFound","message":"namespaces \"x\" not found"}"#,
+                Kind::Missing,
+            ),
+            (429, "Too many requests, please try again later.", Kind::Throttled),
+            (403, terminating, Kind::NotNow),
+            (403, quota, Kind::NotNow),
+            (403, webhook, Kind::Refused),
+            (403, role, Kind::Forbidden),
+            (401, r#"{"code":401,"reason":"Unauthorized","message":"Unauthorized"}"#, Kind::Forbidden),
+            (422, r#"{"code":422,"reason":"Invalid","message":"Job is invalid"}"#, Kind::Refused),
+            (
+                400,
+                r#"{"code":400,"reason":"BadRequest","message":"strict decoding error: unknown field"}"#,
+                Kind::Refused,
+            ),
+            (
+                500,
+                r#"{"code":500,"reason":"InternalError","message":"failed calling webhook"}"#,
+                Kind::NotNow,
+            ),
+            (503, "", Kind::Away),
+            (504, r#"{"code":504,"reason":"Timeout","message":"request timed out"}"#, Kind::Away),
+        ];
+        for (code, body, expected) in table {
+            assert_eq!(fault(code, body).kind, expected, "{code} {body}");
+        }
+    }
+
+    #[test]
+    fn a_missing_permission_names_verb_resource_and_what_the_role_needs() {
+        let body = r#"{"code":403,"reason":"Forbidden","message":"jobs.batch is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"jobs\" in API group \"batch\" in the namespace \"default\""}"#;
+        let said = fault(403, body).message;
+        assert!(said.contains("cannot create resource \"jobs\""), "{said}");
+        assert!(said.contains("Role needs"), "{said}");
+    }
+
+    #[test]
+    fn the_wait_that_the_server_wants_is_taken_from_the_header_or_from_the_body() {
+        let body = br#"{"code":429,"details":{"retryAfterSeconds":7}}"#;
+        assert_eq!(Fault::of_answer("x", 429, body, None).after, Some(Duration::from_secs(7)));
+        let header = Some(Duration::from_secs(2));
+        assert_eq!(Fault::of_answer("x", 429, body, header).after, header);
+        assert_eq!(fault(429, "").after, None);
+    }
+}

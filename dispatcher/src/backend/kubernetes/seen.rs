@@ -1,0 +1,104 @@
+//! A Job as the API server shows it: who it is and how far it has come. Its spec is not read: it is ours.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+
+/// What is read of a Job.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Seen {
+    #[serde(default)]
+    pub(super) metadata: ObjectMeta,
+    #[serde(default)]
+    pub(super) status: JobStatus,
+}
+
+impl Seen {
+    /// Which Job of all that ever had its name.
+    pub(super) fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        self.metadata.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    pub(super) const fn is_being_removed(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Complete or Failed: `SuccessCriteriaMet` and `FailureTarget` come before, while Pods still end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_complete() || self.failure().is_some()
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.condition("Complete").is_some()
+    }
+
+    pub(super) fn failure(&self) -> Option<&JobCondition> {
+        self.condition("Failed")
+    }
+
+    /// When it ended, by the cluster's clock.
+    pub(super) fn ended_at(&self) -> Option<SystemTime> {
+        let condition = self.condition("Complete").or_else(|| self.failure())?;
+        Some(SystemTime::from(condition.last_transition_time.as_ref()?.0))
+    }
+
+    /// The condition of this type, if it holds.
+    pub(super) fn condition(&self, kind: &str) -> Option<&JobCondition> {
+        let mut conditions = self.status.conditions.iter().flatten();
+        conditions.find(|condition| condition.type_ == kind && condition.status == "True")
+    }
+
+    /// Tries so far, the one that runs included.
+    pub(super) fn attempts(&self) -> u32 {
+        let count = |number: Option<i32>| u32::try_from(number.unwrap_or(0)).unwrap_or(0);
+        let status = &self.status;
+        (count(status.active) + count(status.failed) + count(status.succeeded)).max(1)
+    }
+
+    pub(super) fn started_at(&self) -> Option<SystemTime> {
+        let time = self.status.start_time.as_ref().or(self.metadata.creation_timestamp.as_ref())?;
+        Some(SystemTime::from(time.0))
+    }
+}
+
+impl Resource for Seen {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Job".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "batch".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "jobs".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

@@ -1,0 +1,142 @@
+//! Actions and sync modes as a trigger gives them, and events that fail alone.
+
+use super::*;
+
+/// The shipped manifests of `customer-saved`, with one text of one file replaced.
+fn rules(file: &str, from: &str, to: &str) -> Rules {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/customer-saved");
+    for name in ["eventsource.yaml", "configmap.yaml", "eventtrigger.yaml"] {
+        let text = std::fs::read_to_string(shipped.join(name)).unwrap();
+        let changed = if name == file { text.replace(from, to) } else { text.clone() };
+        assert!(name != file || changed != text, "{file} has no {from}");
+        std::fs::write(folder.path().join(name), changed).unwrap();
+    }
+    Rules::new(manifest::load(folder.path()).unwrap())
+}
+
+fn trigger(from: &str, to: &str) -> Rules {
+    rules("eventtrigger.yaml", from, to)
+}
+
+#[tokio::test]
+async fn delete_removes_what_the_trigger_made_and_runs_nothing() {
+    let by_tier = "'{{ if eq .CloudEvent.data.subscription_tier \"gone\" }}Delete{{ else }}Create{{ end }}'";
+    let ground =
+        Ground::with(trigger("cloudEventAction: Create", &format!("cloudEventAction: {by_tier}")), [], 20)
+            .await;
+    ground.publish("customer-saved", event("e1")).await;
+    let mut gone = event("e2");
+    gone["data"]["subscription_tier"] = json!("gone");
+    ground.publish("customer-saved", gone).await;
+    let (backend, _, letters) = ground.settled().await;
+    let (started, deleted) = (backend.started(), backend.deleted());
+    assert_eq!((started.len(), deleted.len(), letters.len()), (1, 1, 0));
+    assert_eq!(started[0].identity.hash(), deleted[0].hash());
+    assert_eq!(started[0].identity.event_id, "e1");
+}
+
+#[tokio::test]
+async fn an_empty_action_runs_nothing_and_is_counted() {
+    let by_tier = "'{{ if eq .CloudEvent.data.subscription_tier \"far-out\" }}Create{{ end }}'";
+    let ground =
+        Ground::with(trigger("cloudEventAction: Create", &format!("cloudEventAction: {by_tier}")), [], 20)
+            .await;
+    ground.publish("customer-saved", event("e1")).await;
+    let (backend, metrics, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (0, 0));
+    assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::Skipped), 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_makes_nothing() {
+    let ground = Ground::with(trigger("syncMode: Continuous", "syncMode: DryRun"), [], 20).await;
+    ground.publish("customer-saved", event("e1")).await;
+    let (backend, metrics, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), backend.deleted().len(), letters.len()), (0, 0, 0));
+    assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::Skipped), 1);
+}
+
+#[tokio::test]
+async fn once_per_identity_and_drift_detection_reach_the_backend_as_what_they_mean() {
+    for (mode, again) in [
+        ("OneTime", Again::Never),
+        ("Continuous", Again::Replace),
+        ("ContinuousWithDriftDetection", Again::Replace),
+    ] {
+        let ground =
+            Ground::with(trigger("syncMode: Continuous", &format!("syncMode: {mode}\n")), [], 20).await;
+        ground.publish("customer-saved", event("e1")).await;
+        let (backend, _, _) = ground.settled().await;
+        assert_eq!(backend.again(), [again], "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_rendered_is_a_dead_letter_and_the_next_one_runs() {
+    let rules = rules("configmap.yaml", "{{ get $data \"name\" | quote }}", "{{ $data.name | quote }}");
+    let ground = Ground::with(rules, [], 20).await;
+    let mut bad = event("bad");
+    bad["data"] = json!({});
+    ground.publish("customer-saved", bad).await;
+    ground.publish("customer-saved", event("good")).await;
+    let (backend, metrics, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (1, 1));
+    assert_eq!(backend.started()[0].identity.event_id, "good");
+    let info = &letters[0].info;
+    assert_eq!((info.event_id.as_str(), info.class.as_str()), ("bad", "Plan-render"));
+    assert!(info.reason.contains("map has no entry for key \"name\""), "{}", info.reason);
+    assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::Refused), 1);
+}
+
+#[tokio::test]
+async fn an_event_whose_text_is_missing_is_a_dead_letter_and_the_next_one_runs() {
+    let rules = trigger("name: customer-saved-job", "name: 'customer-{{ .CloudEvent.data.job }}-job'");
+    let ground = Ground::with(rules, [], 20).await;
+    for (id, job) in [("bad", "absent"), ("good", "saved")] {
+        let mut event = event(id);
+        event["data"]["job"] = json!(job);
+        ground.publish("customer-saved", event).await;
+    }
+    let (backend, _, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (1, 1));
+    assert!(letters[0].info.reason.contains("there is no ConfigMap"), "{}", letters[0].info.reason);
+}
+
+#[tokio::test]
+async fn what_is_not_rendered_any_more_for_an_identity_goes() {
+    let name = "{{ printf \"customer-saved-%s\" $subject | lower | quote }}";
+    let tier = "{{ printf \"%s-%s\" (get $data \"subscription_tier\") $subject | lower | quote }}";
+    let ground = Ground::with(rules("configmap.yaml", name, tier), [], 20).await;
+    ground.publish("customer-saved", event("e1")).await;
+    let mut other = event("e2");
+    other["data"]["subscription_tier"] = json!("groovy");
+    ground.publish("customer-saved", other).await;
+    let (backend, _, letters) = ground.settled().await;
+    let kept: Vec<_> = backend.pruned().into_iter().flatten().map(|(_, name)| name).collect();
+    let subject = "550e8400-e29b-41d4-a716-446655440000";
+    assert_eq!(kept.len(), 2);
+    assert!(
+        kept.contains(&format!("basic-{subject}")) && kept.contains(&format!("groovy-{subject}")),
+        "{kept:?}"
+    );
+    assert_eq!(letters.len(), 0);
+}
+
+#[tokio::test]
+async fn where_the_same_job_is_always_rendered_nothing_is_looked_for() {
+    let ground = Ground::start([], 20).await;
+    ground.publish("customer-saved", event("e1")).await;
+    let (backend, _, _) = ground.settled().await;
+    assert_eq!((backend.started().len(), backend.pruned().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_job_that_failed_leaves_what_was_there() {
+    let rules = rules("configmap.yaml", "{{- $event :=", "{{ if true }}{{ end }}{{- $event :=");
+    let ground = Ground::with(rules, [failed("bad")], 20).await;
+    ground.publish("customer-saved", event("e1")).await;
+    ground.publish("customer-saved", event("e2")).await;
+    let (backend, _, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), backend.pruned().len(), letters.len()), (2, 1, 1));
+}

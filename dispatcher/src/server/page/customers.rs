@@ -1,0 +1,108 @@
+//! `/customers`: all of them, stuck ones first, searched and paged.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use super::{Frame, Place, away, form, format, live, refuse_foreign_name};
+use crate::history::{Cursor, CustomerState, Stage, Wanted};
+use crate::server::App;
+
+/// Customers on one page.
+const PAGE: usize = 50;
+
+#[derive(Clone, Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    stage: String,
+    #[serde(default)]
+    after: String,
+}
+
+#[derive(Template)]
+#[template(path = "customers.html")]
+struct Customers {
+    frame: Frame,
+    asked: Asked,
+    stages: Vec<Choice>,
+    list: Vec<CustomerState>,
+    next: Option<String>,
+    now: DateTime<Utc>,
+}
+
+/// A stage to choose, with how many are in it.
+struct Choice {
+    name: &'static str,
+    place: String,
+    count: String,
+    chosen: bool,
+}
+
+/// The word of a stage, as a mark of its tone.
+pub(super) const fn tone(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Stuck => "bad",
+        Stage::Retrying => "warn",
+        Stage::UnderWay => "busy",
+        Stage::Onboarded => "good",
+    }
+}
+
+pub(super) async fn show(State(app): State<App>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    if let Some(refused) = refuse_foreign_name(&app, &headers) {
+        return refused;
+    }
+    live::answer(&app, &headers, move |app, headers| {
+        let asked = asked.clone();
+        async move { customers(&app, &headers, asked).await }
+    })
+    .await
+}
+
+async fn customers(app: &App, headers: &HeaderMap, asked: Asked) -> Result<Customers, Response> {
+    let stage = Stage::ALL.into_iter().find(|stage| stage.as_str() == asked.stage);
+    let after = asked.after.parse::<Cursor>().ok();
+    let wanted = Wanted { stage, text: asked.q.clone(), after, limit: PAGE + 1 };
+    let mut list = match app.0.history.customers(&wanted).await {
+        Ok(list) => list,
+        Err(error) => return Err(away(app, headers, &error).await),
+    };
+    let more = list.len() > PAGE;
+    list.truncate(PAGE);
+    let next = list.last().filter(|_| more).map(|last| Cursor::from(last).to_string());
+    let totals = &app.snapshot().await.totals;
+    let choice = |stage: Option<Stage>| {
+        let name = stage.map_or("all", Stage::as_str);
+        let count = match stage {
+            Some(stage) => totals.customers(stage),
+            None => Stage::ALL.iter().map(|stage| totals.customers(*stage)).sum(),
+        };
+        Choice {
+            name,
+            place: format!(
+                "/customers{}",
+                form::query(&[("q", &asked.q), ("stage", stage.map_or("", Stage::as_str))])
+            ),
+            count: format::number(count),
+            chosen: stage.map_or("", Stage::as_str) == asked.stage,
+        }
+    };
+    Ok(Customers {
+        frame: Frame::new(app, headers, Place::Customers).await,
+        stages: [None].into_iter().chain(Stage::ALL.map(Some)).map(choice).collect(),
+        next: next.map(|after| {
+            format!(
+                "/customers{}",
+                form::query(&[("q", &asked.q), ("stage", &asked.stage), ("after", &after)])
+            )
+        }),
+        list,
+        now: Utc::now(),
+        asked,
+    })
+}

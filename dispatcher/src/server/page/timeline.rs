@@ -1,0 +1,142 @@
+//! A customer's runs as a timeline: what waited, what ran, how it ended, and what the worker said.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+
+use super::format::duration;
+use crate::flow::{Flow, short};
+use crate::history::{Run, RunState};
+
+/// Width of a bar, in its own units.
+const WIDTH: i64 = 1000;
+
+/// A run, or a step that is still to come.
+pub(super) struct Entry {
+    pub(super) step: String,
+    pub(super) subject: String,
+    pub(super) run: Option<Run>,
+    pub(super) bar: Option<Bar>,
+    /// Names and values of what the worker reported: mail, order, CRM.
+    pub(super) facts: Vec<(&'static str, String)>,
+    /// How long each phase of the worker took.
+    pub(super) phases: String,
+}
+
+/// Where waiting and running lie between the first and the last moment of all.
+pub(super) struct Bar {
+    pub(super) wait: (i64, i64),
+    pub(super) run: (i64, i64),
+}
+
+impl Entry {
+    pub(super) fn state(&self) -> (&'static str, &'static str) {
+        match self.run.as_ref().map(|run| (run.state, run.superseded)) {
+            None => ("not yet", "zero"),
+            Some((RunState::Failed, true)) => ("failed, replayed", "zero"),
+            Some((RunState::Running, _)) => ("running", "busy"),
+            Some((RunState::Complete, _)) => ("done", "good"),
+            Some((RunState::Failed, false)) => ("failed", "bad"),
+            Some((RunState::TryAgain, _)) => ("to be tried again", "warn"),
+            Some((RunState::HandedBack, _)) => ("handed back", "warn"),
+        }
+    }
+
+    /// What a run is described by: each with its name.
+    pub(super) fn details(&self) -> Vec<(&'static str, String)> {
+        let Some(run) = &self.run else { return Vec::new() };
+        let begun = run.started_at.unwrap_or(run.handed_at);
+        let mut all = vec![("waited", duration(begun - run.published_at))];
+        if let (Some(started), Some(ended)) = (run.started_at, run.ended_at) {
+            all.push(("ran", duration(ended - started)));
+        }
+        if run.tries > 1 {
+            all.push(("tries", run.tries.to_string()));
+        }
+        if run.deliveries > 1 {
+            all.push(("deliveries", run.deliveries.to_string()));
+        }
+        if run.replay > 0 {
+            all.push(("replay", run.replay.to_string()));
+        }
+        if let Some(code) = run.exit_code {
+            all.push(("exit code", code.to_string()));
+        }
+        if let Some(cause) = &run.cause {
+            all.push(("cause", cause.clone()));
+        }
+        if run.adopted {
+            all.push(("started by", "another dispatcher".to_owned()));
+        }
+        all
+    }
+}
+
+/// All runs in their order, and then the steps of the flow that have none yet.
+pub(super) fn entries(runs: Vec<Run>, flow: &Flow, onboarded: bool, now: DateTime<Utc>) -> Vec<Entry> {
+    let first = runs.iter().map(|run| run.published_at).min().unwrap_or(now);
+    let last = runs.iter().map(|run| run.ended_at.unwrap_or(now)).max().unwrap_or(now);
+    let span = (last - first).max(TimeDelta::milliseconds(1));
+    let missing: Vec<_> = flow
+        .in_order()
+        .filter(|step| !onboarded && !runs.iter().any(|run| run.trigger == step.trigger))
+        .map(|step| Entry {
+            step: step.name().to_owned(),
+            subject: step.subjects.join(", "),
+            run: None,
+            bar: None,
+            facts: Vec::new(),
+            phases: String::new(),
+        })
+        .collect();
+    runs.into_iter().map(|run| entry(run, first, span, now)).chain(missing).collect()
+}
+
+fn entry(run: Run, first: DateTime<Utc>, span: TimeDelta, now: DateTime<Utc>) -> Entry {
+    let at = |time: DateTime<Utc>| {
+        let share =
+            (time - first).num_microseconds().unwrap_or(0).clamp(0, span.num_microseconds().unwrap_or(1));
+        i64::try_from(
+            i128::from(share) * i128::from(WIDTH) / i128::from(span.num_microseconds().unwrap_or(1).max(1)),
+        )
+        .unwrap_or(0)
+    };
+    let begun = run.started_at.unwrap_or(run.handed_at);
+    let (published, begun, ended) = (at(run.published_at), at(begun), at(run.ended_at.unwrap_or(now)));
+    let report: Value =
+        run.report.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    Entry {
+        step: short(&run.image).to_owned(),
+        subject: run.nats_subject.clone(),
+        bar: Some(Bar {
+            wait: (published, (begun - published).max(0)),
+            run: (begun, (ended - begun).max(4)),
+        }),
+        facts: facts(&report),
+        phases: phases(&report),
+        run: Some(run),
+    }
+}
+
+fn facts(report: &Value) -> Vec<(&'static str, String)> {
+    let names = [
+        ("message_id", "mail"),
+        ("order", "order"),
+        ("order_id", "order id"),
+        ("crm_id", "CRM id"),
+        ("outcome", "worker says"),
+        ("emitted_count", "events sent"),
+    ];
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    names.iter().filter_map(|(field, name)| Some((*name, text(report.get(field)?)?))).collect()
+}
+
+fn phases(report: &Value) -> String {
+    let Some(timings) = report.get("timings_ms").and_then(Value::as_object) else { return String::new() };
+    let phase = |(name, ms): (&String, &Value)| ms.as_f64().map(|ms| format!("{name} {ms:.1} ms"));
+    let parts: Vec<_> = timings.iter().filter_map(phase).collect();
+    parts.join(", ")
+}

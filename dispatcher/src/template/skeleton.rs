@@ -1,0 +1,85 @@
+//! The last text that a template rendered with tokens, and the documents in it.
+//!
+//! With tokens in the place of its texts, one event looks like the next: the YAML need not be parsed again. For that the tokens of
+//! one rendering are used in the next. They never leave a rendering, and a sender who guessed one would gain nothing: a text of
+//! the event is replaced once and not looked at again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value as Json;
+
+use super::token::Tokens;
+
+/// Longer texts are parsed each time.
+const KEPT: usize = 64 << 10;
+
+/// A rendered text and what is in it.
+#[derive(Debug)]
+pub(super) struct Skeleton {
+    nonce: String,
+    text: String,
+    documents: Vec<Json>,
+}
+
+/// The last one of a template.
+#[derive(Debug, Default)]
+pub(super) struct Last(Mutex<Option<Arc<Skeleton>>>);
+
+impl Last {
+    pub(super) fn get(&self) -> Option<Arc<Skeleton>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn keep(&self, tokens: &Tokens, text: String, documents: &[Json]) {
+        if text.len() <= KEPT {
+            let skeleton = Skeleton { nonce: tokens.nonce().to_owned(), text, documents: documents.to_vec() };
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(skeleton));
+        }
+    }
+}
+
+impl Skeleton {
+    /// No tokens yet, written as its own are.
+    pub(super) fn tokens(&self) -> Tokens {
+        Tokens::with_nonce(self.nonce.clone())
+    }
+
+    /// Its documents, if this is its text.
+    pub(super) fn documents_of(&self, text: &str) -> Option<Vec<Json>> {
+        (self.text == text).then(|| self.documents.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::template::Template;
+
+    #[test]
+    fn the_same_skeleton_gives_each_event_its_own_texts() {
+        let template =
+            Template::parse("t", "a: {{ .name }}\n{{ if .more }}b: {{ .more }}\n{{ end }}").unwrap();
+        for (context, expected) in [
+            (json!({"name": "x", "more": ""}), json!({"a": "x"})),
+            (json!({"name": "y: z", "more": ""}), json!({"a": "y: z"})),
+            (json!({"name": "y", "more": "m"}), json!({"a": "y", "b": "m"})),
+            (json!({"name": "7", "more": "m"}), json!({"a": "7", "b": "m"})),
+            (json!({"name": "n", "more": "7"}), json!({"a": "n", "b": "7"})),
+            (json!({"name": "x", "more": ""}), json!({"a": "x"})),
+        ] {
+            assert_eq!(template.render_documents(&context).unwrap(), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_token_of_the_rendering_before_is_only_text() {
+        let template = Template::parse("t", "a: {{ .name }}\nb: {{ .other }}\n").unwrap();
+        template.render_documents(&json!({"name": "secret", "other": "b"})).unwrap();
+        let nonce = template.skeleton.get().unwrap().nonce.clone();
+        let context = json!({"name": format!("{nonce}1z"), "other": format!("{nonce}0z")});
+        let documents = template.render_documents(&context).unwrap();
+        assert_eq!(documents, [json!({"a": context["name"], "b": context["other"]})]);
+        assert_eq!(template.skeleton.get().unwrap().nonce, nonce, "it was used again");
+    }
+}

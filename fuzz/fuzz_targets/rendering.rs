@@ -1,0 +1,31 @@
+//! Any text of an event through careless templates: the Job keeps its shape and carries exactly that text.
+#![no_main]
+
+#[path = "../../dispatcher/tests/template/careless.rs"]
+mod careless;
+
+use std::sync::OnceLock;
+
+use careless::{Careless, HOSTILE, all};
+use libfuzzer_sys::fuzz_target;
+
+static ALL: OnceLock<Vec<Careless>> = OnceLock::new();
+
+fuzz_target!(|data: &[u8]| {
+    let all = ALL.get_or_init(|| {
+        let all = all();
+        // What the tests know already is not for the fuzzer to find.
+        for one in &all {
+            for text in HOSTILE {
+                one.check(text).unwrap_or_else(|problem| panic!("{text:?} in {}: {problem}", one.name));
+            }
+        }
+        all
+    });
+    let Some((&choice, text)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let one = &all[usize::from(choice) % all.len()];
+    if let Err(problem) = one.check(text) {
+        panic!("{text:?} in\n{}\n{problem}", one.name);
+    }
+});

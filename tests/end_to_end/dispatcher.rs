@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tests::nats::{Nats, STREAM};
+use tests::program::Program;
 use tests::scratch::Scratch;
 use tests::{http, vendor, wait};
 
@@ -90,9 +92,33 @@ fn generated_events_are_published_and_acknowledged() {
 }
 
 #[test]
+fn the_secret_of_sveltos_is_all_that_the_program_needs_to_reach_nats() {
+    let nats = Nats::start_with_login("sveltos", "s3cret word");
+    nats.create_stream();
+    let scratch = Scratch::new("sveltos-nats");
+    let secret = |password: &str| {
+        let authorization = json!({"user": {"user": "sveltos", "password": password}});
+        let streams = json!([{"name": STREAM, "subjects": ["customer-registered"]}]);
+        let configuration = json!({"url": nats.url(), "streams": streams, "authorization": authorization});
+        json!({"jetstream": {"configuration": configuration}}).to_string()
+    };
+    let file = scratch.write("sveltos-nats.json", &secret("s3cret word"));
+    let publish = Program::dispatcher().argument("publish").argument("--generate").argument("2");
+    let ended = publish.clone().argument("--sveltos-nats").argument(&file).run_to(0);
+    assert!(ended.output.contains("2 published"), "{}", ended.output);
+    assert_eq!(nats.events("customer-registered").len(), 2);
+    let file = scratch.write("sveltos-nats.json", &secret("wr0ng"));
+    let refused = publish.set("SVELTOS_NATS", &file.display()).run_to(78);
+    assert!(
+        refused.output.contains("SVELTOS_NATS") && !refused.output.contains("wr0ng"),
+        "{}",
+        refused.output
+    );
+}
+
+#[test]
 fn the_shipped_manifests_are_valid_and_exactly_21() {
-    let ended =
-        tests::program::Program::dispatcher().argument("validate").argument(shipped_events()).run_to(0);
+    let ended = Program::dispatcher().argument("validate").argument(shipped_events()).run_to(0);
     assert!(ended.output.contains("7 EventSources, 7 EventTriggers, 7 ConfigMaps"), "{}", ended.output);
     let mut found = Vec::new();
     find(&shipped_events(), &mut found);
@@ -113,7 +139,7 @@ fn find(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -85,7 +85,7 @@ impl System {
 
     /// The same with other manifests, or with a state folder of its own.
     pub(crate) fn dispatcher_with(&self, events: &Path, state: &str) -> Dispatcher {
-        let program = Program::dispatcher().settings(self.nats.settings());
+        let program = Program::dispatcher().settings(self.nats.settings()).settings(self.database.settings());
         start_dispatcher(program, &self.scratch, &self.secret(), events, state)
     }
 

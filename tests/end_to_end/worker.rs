@@ -100,6 +100,24 @@ fn an_address_of_another_customers_user_is_refused() {
 }
 
 #[test]
+fn another_company_cannot_take_over_a_customer() {
+    let bench = Bench::start();
+    bench.worker("register-corporate-customer").run_to(0);
+    let other = r#"{"name":"Other","subscription_tier":"far-out","users":[{"name":"Eve","email":"eve@x.example","role":"customer_account_owner"}]}"#;
+    for (step, data) in [("register-corporate-customer", "COMPANY_DATA"), ("save-customer", "CUSTOMER_DATA")]
+    {
+        let program = bench.worker(step).set(data, other).set("EVENT_ID", "other");
+        let program = program.set("COMPANY_NAME", "Other").set("CUSTOMER_NAME", "Other");
+        let ended = program.run_to(65);
+        assert!(ended.reported("/error/message").contains("under another name"), "{}", ended.report);
+    }
+    assert_eq!(bench.database.count("users WHERE email = 'eve@x.example'"), 0, "nothing of it stays");
+    assert_eq!(bench.database.count("customers WHERE name = 'TechCorp'"), 2);
+    // The same company again is no harm.
+    bench.worker("register-corporate-customer").set("EVENT_ID", "again").run_to(0);
+}
+
+#[test]
 fn missing_or_wrong_configuration_ends_with_78_and_is_named() {
     let bench = Bench::start();
     let cases = [
@@ -163,9 +181,8 @@ fn a_server_that_is_away_ends_with_75_and_nothing_is_half_done() {
         ended.expect_code(expected);
     }
     assert_eq!(bench.smtp.mails().len(), 0, "no mail goes out while the broker is away");
-    for mode in
-        [vendor::Mode::Status(500), vendor::Mode::Status(503), vendor::Mode::Status(429), vendor::Mode::Cut]
-    {
+    let modes = [500, 503, 429].map(vendor::Mode::Status);
+    for mode in modes.into_iter().chain([vendor::Mode::Cut, vendor::Mode::Garbage]) {
         bench.vendor.set(mode);
         let ended = bench.worker("order-swag").run_to(75);
         assert!(!ended.output.contains("hunter2"), "{}", ended.output);

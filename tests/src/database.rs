@@ -67,6 +67,11 @@ impl Database {
 
     /// The rows of a query, each value as text.
     pub fn rows(&self, query: &str) -> Vec<TextRow> {
+        self.try_rows(query).unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// The same where the server may be away.
+    pub fn try_rows(&self, query: &str) -> Result<Vec<TextRow>, sqlx::Error> {
         block_on(async {
             match &self.place {
                 Place::MariaDb { .. } => {
@@ -79,7 +84,6 @@ impl Database {
                 }
             }
         })
-        .unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
     /// How many rows a table has, or those that a `WHERE` after its name leaves.

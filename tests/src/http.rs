@@ -35,23 +35,64 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Answer> {
+    // With HTTP/1.0 the answer is never chunked and ends with the connection.
+    exchange("HTTP/1.0", limit, port, method, path, headers, body)
+}
+
+/// The same of a server that speaks nothing older than HTTP/1.1; its answer must not be chunked.
+pub fn request_1_1(
+    limit: Duration,
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
+    let closing: Vec<_> = headers.iter().copied().chain([("Connection", "close")]).collect();
+    exchange("HTTP/1.1", limit, port, method, path, &closing, body)
+}
+
+fn exchange(
+    version: &str,
+    limit: Duration,
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(limit))?;
-    // With HTTP/1.0 the answer is never chunked and ends with the connection.
     let mut head =
-        format!("{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\n", body.len());
+        format!("{method} {path} {version}\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         let _ = write!(head, "{name}: {value}\r\n");
     }
     stream.write_all(&[head.as_bytes(), b"\r\n", body].concat())?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    parse(&String::from_utf8_lossy(&answer)).ok_or_else(|| io::Error::other("the answer was cut"))
+    let mut chunk = [0; 8192];
+    loop {
+        let length = stream.read(&mut chunk)?;
+        answer.extend_from_slice(&chunk[..length]);
+        // Not every server ends the connection with its answer.
+        if length == 0 || is_whole(&answer) {
+            return parse(&String::from_utf8_lossy(&answer))
+                .ok_or_else(|| io::Error::other("the answer was cut"));
+        }
+    }
 }
 
 /// Gets a page that must be there.
 pub fn get(port: u16, path: &str) -> io::Result<Answer> {
     request(Duration::from_secs(10), port, "GET", path, &[], b"")
+}
+
+/// Whether everything is there that the head has promised.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let text = String::from_utf8_lossy(&answer[..head]).to_lowercase();
+    let promised = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    promised.is_some_and(|promised: usize| answer.len() >= head + 4 + promised)
 }
 
 fn parse(answer: &str) -> Option<Answer> {

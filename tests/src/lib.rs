@@ -8,14 +8,18 @@
 #![expect(clippy::missing_panics_doc, reason = "every starter panics when its server does not start")]
 
 pub mod authority;
+pub mod browser;
 pub mod client;
+pub mod collector;
 pub mod database;
 pub mod http;
+pub mod kubernetes;
 pub mod mariadb;
 pub mod nats;
 pub mod port;
 pub mod process;
 pub mod program;
+pub mod prometheus;
 pub mod proxy;
 pub mod reaper;
 pub mod scratch;

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
+use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::process::Process;
@@ -187,6 +188,21 @@ impl Nats {
             .filter(|stored| stored.subject == subject)
             .map(|stored| stored.event)
             .collect()
+    }
+
+    /// Messages of the product's stream that its consumers have not answered; `None` while the server is away.
+    pub fn unanswered(&self) -> Option<u64> {
+        let context = self.jetstream();
+        block_on(async {
+            let stream = context.get_stream(STREAM).await.ok()?;
+            let mut consumers = stream.consumers();
+            let mut sum = 0;
+            while let Some(consumer) = consumers.next().await {
+                let consumer = consumer.ok()?;
+                sum += consumer.num_pending + consumer.num_ack_pending as u64;
+            }
+            Some(sum)
+        })
     }
 
     /// Waits until so many events are on the subject.

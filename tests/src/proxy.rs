@@ -25,6 +25,10 @@ pub enum Mode {
     Silent,
     /// Passed on, every piece this much later.
     Delay(Duration),
+    /// The server's words are replaced by bytes that mean nothing, as many.
+    Garbage,
+    /// So many bytes of the server's words are passed on, then the connection ends.
+    Cut(usize),
     /// Passed on until the client sends these bytes: they never reach the server, and nothing after them.
     HoldBefore(&'static str),
     /// Passed on until the client has sent these bytes: the server gets them, its answer never comes back.
@@ -170,14 +174,19 @@ async fn downwards(
     reached: Arc<Mutex<usize>>,
 ) {
     let mut piece = vec![0; 64 * 1024];
+    let mut left = if let Mode::Cut(bytes) = mode { bytes } else { usize::MAX };
     while let Ok(length @ 1..) = server.read(&mut piece).await {
-        if let Mode::Delay(time) = mode {
-            tokio::time::sleep(time).await;
+        match mode {
+            Mode::Delay(time) => tokio::time::sleep(time).await,
+            Mode::Garbage => piece[..length].iter_mut().for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0xA5),
+            _ => {}
         }
+        let length = length.min(left);
+        left -= length;
         if *hold.borrow() {
             // The server has answered: what it was asked is done.
             *reached.lock().expect("a count") += 1;
-        } else if client.write_all(&piece[..length]).await.is_err() {
+        } else if client.write_all(&piece[..length]).await.is_err() || left == 0 {
             break;
         }
     }

@@ -1,7 +1,7 @@
 //! Ends what the test process leaves behind, even when it was killed.
 //!
-//! One `bash` per test process reads process groups and directories from a pipe. When the pipe closes, because the test
-//! process ended in whatever way, it kills the groups and removes the directories that were not taken back.
+//! One `bash` per test process reads process groups, directories and compose projects from a pipe. When the pipe closes, because
+//! the test process ended in whatever way, it kills the groups and removes the directories and projects that were not taken back.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -25,6 +25,16 @@ pub(crate) fn watch_directory(directory: &Path) {
 
 pub(crate) fn forget_directory(directory: &Path) {
     tell(&format!("-directory {}\n", directory.display()));
+}
+
+/// Has the containers, volumes and networks of a compose project removed at the end.
+pub fn watch_project(name: &str) {
+    tell(&format!("+project {name}\n"));
+}
+
+/// Takes it back: the project is gone.
+pub fn forget_project(name: &str) {
+    tell(&format!("-project {name}\n"));
 }
 
 fn tell(line: &str) {

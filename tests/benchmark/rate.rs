@@ -1,0 +1,49 @@
+//! Jobs that do nothing, as many as there are in a second, with a backlog to work off.
+
+use std::time::{Duration, Instant};
+
+use crate::Size;
+use crate::bare::{self, Bare};
+use crate::measure::in_turn;
+use crate::report::{Figure, Goal};
+use crate::stage::{AT_ONCE, Stage};
+
+pub(crate) fn measure(size: Size) -> Vec<Figure> {
+    let backlogs: &[usize] = size.pick(&[100], &[100, 1_000, 10_000]);
+    backlogs.iter().map(|backlog| one(*backlog, size)).collect()
+}
+
+fn one(backlog: usize, size: Size) -> Figure {
+    let stage = Stage::start();
+    let dispatcher = stage.dispatcher("state");
+    let bare = Bare::start(&stage.nats);
+    let rate = |took: Duration| f64::from(u32::try_from(backlog).expect("a number")) / took.as_secs_f64();
+    let rounds = if backlog > 1_000 { 2 } else { size.pick(3, 7) };
+    let [ours, bares] = in_turn(
+        rounds,
+        1,
+        [
+            &mut |_| {
+                let started = Instant::now();
+                stage.publish_many("user-saved", backlog);
+                stage.until_all_answered("user-saved");
+                rate(started.elapsed())
+            },
+            &mut |_| {
+                let until = bare.ended() + u64::try_from(backlog).expect("a number");
+                let started = Instant::now();
+                stage.publish_many(bare::SUBJECT, backlog);
+                while bare.ended() < until {
+                    // As often as the other side is looked at.
+                    stage.unanswered(bare::SUBJECT, bare::SUBJECT);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                rate(started.elapsed())
+            },
+        ],
+    );
+    drop(dispatcher);
+    let figure =
+        Figure::new(format!("null Jobs, {AT_ONCE} at once, backlog {backlog}"), "1/s", ours.median());
+    figure.beside("bare pull and spawn", bares.median()).goal(Goal::RatioAtLeast(0.8))
+}

@@ -1,0 +1,90 @@
+//! What every system outside says of the customers: rows, mails, orders.
+
+use serde_json::Value;
+use tests::client::publish_to;
+use tests::wait;
+
+use crate::engine::{command, run};
+use crate::stack::{LIMIT, Stack};
+
+/// Jobs that one customer with three users takes: one each, but for `save-user`, which is one per user.
+pub(crate) const JOBS: usize = 9;
+
+/// Registrations as `publish-customer-registered.sh` writes them: three users each, and an address.
+pub(crate) fn registrations(count: usize) -> Vec<Value> {
+    let printed =
+        run(command("./publish-customer-registered.sh", &["--print", "--count", &count.to_string()]));
+    serde_json::Deserializer::from_str(&printed).into_iter().map(|event| event.expect("an event")).collect()
+}
+
+impl Stack {
+    /// Publishes so many registrations, as a client that is not ours does.
+    pub(crate) fn register(&self, customers: usize) {
+        let nats = self.nats();
+        for event in registrations(customers) {
+            publish_to(&nats, "customer-registered", &event);
+        }
+    }
+
+    /// Waits until so many Jobs have done their step.
+    pub(crate) fn until_handled(&self, jobs: usize) {
+        wait::until(LIMIT, &format!("{jobs} events are handled"), || (self.handled() >= jobs).then_some(()));
+    }
+
+    /// How many events are handled so far.
+    pub(crate) fn handled(&self) -> usize {
+        self.count("handled_events")
+    }
+
+    /// Waits until so many customers are onboarded.
+    pub(crate) fn until_onboarded(&self, customers: usize) {
+        wait::until(LIMIT, &format!("{customers} customers are onboarded"), || {
+            (self.count("customers WHERE onboarded_at IS NOT NULL") >= customers).then_some(())
+        });
+    }
+
+    /// So many customers with three users each: nothing lost, nothing doubled. `dispatcher` is asked for dead letters.
+    pub(crate) fn check_books(&self, customers: usize, dispatcher: &str) {
+        for (table, count) in [
+            ("customers WHERE onboarded_at IS NOT NULL", customers),
+            ("customers", customers),
+            ("users WHERE saved_at IS NOT NULL", 3 * customers),
+            ("swag_orders WHERE status = 'ordered'", customers),
+            ("swag_orders", customers),
+            ("touchpoints", customers),
+            ("sent_mails", 2 * customers),
+            ("handled_events", JOBS * customers),
+        ] {
+            assert_eq!(self.count(table), count, "{table}");
+        }
+        assert_eq!(self.mails(), 2 * customers, "mails by Message-ID");
+        for place in ["orders", "marketing", "crm"] {
+            assert_eq!(self.received(place), customers, "{place} at the partner");
+        }
+        let letters = self.dispatcher(dispatcher, &["dead-letters", "list", "--output", "json"]);
+        assert!(!letters.contains("\"number\""), "{letters}");
+    }
+
+    /// How many different mails the catcher has.
+    fn mails(&self) -> usize {
+        let listed = self.ask("MAIL_PORT", "/api/messages");
+        let ids = listed.as_array().into_iter().flatten().filter_map(|mail| mail["id"].as_str());
+        let mut ids: Vec<_> = ids
+            .map(|id| {
+                let mail = self.ask("MAIL_PORT", &format!("/api/message/{id}"));
+                let headers = mail["headers"].as_object().cloned().unwrap_or_default();
+                let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("message-id"));
+                found.unwrap_or_else(|| panic!("a mail without Message-ID: {mail}")).1.to_string()
+            })
+            .collect();
+        ids.sort();
+        ids.dedup();
+        ids.len()
+    }
+
+    /// How many different requests the partner has kept in one place: it keeps one for each idempotency key.
+    fn received(&self, place: &str) -> usize {
+        let all = self.ask("PARTNER_PORT", "/received");
+        all.as_array().into_iter().flatten().filter(|one| one["place"] == place).count()
+    }
+}

@@ -1,0 +1,92 @@
+//! Containers that are killed in mid-flow: nothing lost, nothing doubled, nothing left.
+
+use std::time::Duration;
+
+use tests::wait;
+
+use crate::books::JOBS;
+use crate::engine::docker;
+use crate::stack::{Kind, LIMIT, Stack};
+
+const CUSTOMERS: usize = 20;
+
+/// Faults come after so many more events each.
+const STRIDE: usize = 25;
+
+#[test]
+fn whatever_is_killed_or_cut_off_in_mid_flow_nothing_is_lost_or_doubled() {
+    let stack = Stack::up(Kind::Single);
+    stack.register(CUSTOMERS);
+    let faults: [fn(&Stack); 5] = [kill_dispatcher, kill_a_worker, kill_nats, kill_database, isolate_nats];
+    for (number, fault) in faults.iter().enumerate() {
+        stack.until_handled(STRIDE * (number + 1));
+        let handled = stack.handled();
+        assert!(handled < JOBS * CUSTOMERS, "the flow was over before fault {number}");
+        eprintln!("{handled} events are handled: fault {number}");
+        fault(&stack);
+    }
+    stack.until_onboarded(CUSTOMERS);
+    stack.check_books(CUSTOMERS, "dispatcher");
+    stack.end();
+}
+
+fn kill_dispatcher(stack: &Stack) {
+    let job = held_job(stack);
+    stack.kill("dispatcher");
+    // Its Job lives on without it.
+    stack.resume("database");
+    wait::until(LIMIT, "the Job has ended", || (!runs(stack, &job)).then_some(()));
+    stack.start("dispatcher");
+    wait::until(LIMIT, "the dispatcher is ready again", || stack.is_ready().then_some(()));
+}
+
+fn kill_a_worker(stack: &Stack) {
+    let job = held_job(stack);
+    docker(&["kill", "--signal", "KILL", &job]);
+    stack.resume("database");
+}
+
+fn kill_nats(stack: &Stack) {
+    stack.kill("nats");
+    wait::until(LIMIT, "the dispatcher misses NATS", || (!stack.is_ready()).then_some(()));
+    stack.start("nats");
+    wait::until(LIMIT, "the dispatcher is ready again", || stack.is_ready().then_some(()));
+}
+
+fn kill_database(stack: &Stack) {
+    stack.kill("database");
+    wait::until(LIMIT, "a Job asks to be tried again", || {
+        stack.jobs().iter().any(|job| !job.is_running() && job.exit_code() == 75).then_some(())
+    });
+    stack.start("database");
+    wait::until(LIMIT, "the database is well again", || stack.is_healthy("database").then_some(()));
+}
+
+fn isolate_nats(stack: &Stack) {
+    stack.isolate("nats");
+    wait::until(LIMIT, "the dispatcher misses NATS", || (!stack.is_ready()).then_some(()));
+    stack.rejoin("nats");
+    wait::until(LIMIT, "the dispatcher is ready again", || stack.is_ready().then_some(()));
+}
+
+/// A Job that stands in the middle of its step, because the database is frozen.
+fn held_job(stack: &Stack) -> String {
+    wait::until(LIMIT, "a Job stands in its step", || {
+        stack.pause("database");
+        // Those whose database has answered already end by themselves.
+        let held = wait::within(Duration::from_secs(20), || {
+            let first = stack.running_jobs().first()?.id().to_owned();
+            wait::within(Duration::from_secs(2), || (!runs(stack, &first)).then_some(()))
+                .is_none()
+                .then_some(first)
+        });
+        if held.is_none() {
+            stack.resume("database");
+        }
+        held
+    })
+}
+
+fn runs(stack: &Stack, id: &str) -> bool {
+    stack.running_jobs().iter().any(|job| job.id() == id)
+}

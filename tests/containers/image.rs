@@ -1,0 +1,113 @@
+//! Each image holds its program and nothing else to run, and says what it is.
+
+use serde_json::{Value, json};
+
+use crate::engine::{build_images, command, docker, run};
+
+/// All eight, by the names that the ConfigMaps use.
+const IMAGES: [(&str, &str); 8] = [
+    ("register-corporate-customer", "ghcr.io/colinjlacy/knapscen-register-corporate-customer:latest"),
+    ("save-customer", "knapscen/save-customer:latest"),
+    ("save-user", "knapscen/save-user:latest"),
+    ("send-welcome-email", "knapscen/send-welcome-email:latest"),
+    ("notify-marketing", "knapscen/notify-marketing:latest"),
+    ("order-swag", "knapscen/order-swag:latest"),
+    ("create-touchpoints", "knapscen/create-touchpoints:latest"),
+    ("dispatcher", "knapscen/dispatcher:latest"),
+];
+
+const MEGABYTE: u64 = 1_000_000;
+
+fn inspect(image: &str) -> Value {
+    serde_json::from_str(&docker(&["image", "inspect", "--format", "{{json .}}", image])).expect("JSON")
+}
+
+/// The paths of all files in an image.
+fn files(image: &str) -> Vec<String> {
+    let container = docker(&["create", "--label", "disco.knapscen.test", image]);
+    let listed = run(command("sh", &["-c", "docker export \"$0\" | tar -t", &container]));
+    docker(&["rm", &container]);
+    // The engine adds the files that it mounts over, and empty folders for them.
+    let of_engine = [
+        "dev/",
+        "etc/",
+        "proc/",
+        "sys/",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/resolv.conf",
+        "etc/mtab",
+        ".dockerenv",
+    ];
+    let listed = listed.lines().map(str::to_owned);
+    listed.filter(|path| !of_engine.contains(&path.as_str()) && !path.starts_with("dev/")).collect()
+}
+
+#[test]
+fn every_image_holds_one_program_runs_as_nobody_and_says_what_it_is() {
+    build_images();
+    for (program, image) in IMAGES {
+        let found = inspect(image);
+        let config = &found["Config"];
+        assert_eq!(config["User"], "65532:65532", "{image}");
+        assert_eq!(config["Entrypoint"], json!([format!("/{program}")]), "{image}");
+        for label in ["title", "description", "source", "revision", "version", "licenses"] {
+            let label = format!("org.opencontainers.image.{label}");
+            assert!(
+                config["Labels"][&label].as_str().is_some_and(|text| !text.is_empty()),
+                "{image}: {label}"
+            );
+        }
+        assert_eq!(config["Labels"]["org.opencontainers.image.title"], program);
+        let health = &config["Healthcheck"]["Test"];
+        let mut expected = vec![program, "etc/ssl/", "etc/ssl/certs/", "etc/ssl/certs/ca-certificates.crt"];
+        if program == "dispatcher" {
+            assert_eq!(*health, json!(["CMD", "/dispatcher", "healthcheck"]));
+            expected.push("dispatcher-state/");
+        } else {
+            assert_eq!(*health, Value::Null, "{image}");
+        }
+        let mut held = files(image);
+        held.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(held, expected, "{image}");
+    }
+}
+
+#[test]
+fn a_worker_is_at_most_5_megabytes_and_all_images_together_45() {
+    build_images();
+    let images = IMAGES.map(|(_, image)| inspect(image));
+    let sizes = images.each_ref().map(|image| image["Size"].as_u64().expect("a size"));
+    // The layer with the certificates is there once.
+    let first_layer = |image: &Value| image["RootFS"]["Layers"][0].clone();
+    assert!(images.iter().all(|image| first_layer(image) == first_layer(&images[0])), "no common layer");
+    let layers = docker(&["history", "--human=false", "--format", "{{.Size}}", IMAGES[0].1]);
+    let layers: Vec<u64> = layers.lines().map(|size| size.parse().expect("a size")).collect();
+    let common = layers.iter().rfind(|size| **size > 0).expect("a layer");
+    let total = sizes.iter().sum::<u64>() - common * (sizes.len() as u64 - 1);
+    let large =
+        IMAGES.iter().zip(sizes).any(|((program, _), size)| *program != "dispatcher" && size > 5 * MEGABYTE);
+    assert!(!large && total <= 45 * MEGABYTE, "{total} in all: {sizes:?}");
+}
+
+#[test]
+fn every_program_says_what_it_reads_in_a_read_only_container_without_rights_or_network() {
+    build_images();
+    for (program, image) in IMAGES {
+        let help = docker(&[
+            "run",
+            "--rm",
+            "--read-only",
+            "--cap-drop",
+            "ALL",
+            "--security-opt",
+            "no-new-privileges",
+            "--network",
+            "none",
+            image,
+            "--help",
+        ]);
+        assert!(help.contains(program), "{help}");
+    }
+}

@@ -1,0 +1,236 @@
+//! One stack of `docker/` under a project and ports of its own; nothing of it is left when it ends.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::{http, port, reaper, wait};
+
+use crate::engine::{build_images, command, docker, run, try_run};
+
+/// Long enough for anything in containers on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_mins(5);
+
+/// Which compose file.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// One of each.
+    Single,
+    /// Two dispatchers, three NATS servers.
+    Cluster,
+}
+
+/// A running stack.
+pub(crate) struct Stack {
+    project: String,
+    file: &'static str,
+    ports: [(&'static str, u16); 5],
+}
+
+/// A container of a stack as the engine knows it.
+pub(crate) struct Container(Value);
+
+impl Stack {
+    /// Builds what has changed, starts the services and waits until the dispatcher is ready.
+    pub(crate) fn up(kind: Kind) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        build_images();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let stack = Self {
+            project: format!("knapscen-test-{}-{number}", std::process::id()),
+            file: match kind {
+                Kind::Single => "docker/compose.yaml",
+                Kind::Cluster => "docker/compose.cluster.yaml",
+            },
+            ports: ["NATS_PORT", "MAIL_PORT", "PARTNER_PORT", "DISPATCHER_PORT", "DISPATCHER_2_PORT"]
+                .map(|name| (name, port::free())),
+        };
+        reaper::watch_project(&stack.project);
+        run(stack.compose(&["up", "--detach", "--no-build"]));
+        wait::until(LIMIT, "the dispatcher is ready", || stack.is_ready().then_some(()));
+        stack
+    }
+
+    /// Whether the first dispatcher says that it could take an event and start its Job.
+    pub(crate) fn is_ready(&self) -> bool {
+        http::get(self.port("DISPATCHER_PORT"), "/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// What a service answers as JSON; null when it does not.
+    pub(crate) fn ask(&self, port: &str, path: &str) -> Value {
+        http::get(self.port(port), path).map(|answer| answer.json()).unwrap_or_default()
+    }
+
+    /// The address of NATS for a client on this machine, with the user and password that the stack made for itself.
+    pub(crate) fn nats(&self) -> String {
+        let shown = run(self.compose(&["run", "--rm", "--no-deps", "secrets", "show"]));
+        let token = |name: &str| {
+            let found = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            found.unwrap_or_else(|| panic!("no {name} in what secrets.sh shows")).to_owned()
+        };
+        let (user, password) = (token("NATS_USER"), token("NATS_PASSWORD"));
+        format!("nats://{user}:{password}@127.0.0.1:{}", self.port("NATS_PORT"))
+    }
+
+    /// The rows of a query, values separated by tabs.
+    pub(crate) fn rows(&self, query: &str) -> Vec<String> {
+        let login = "MYSQL_PWD=\"$(cat $MYSQL_PASSWORD_FILE)\" exec $(command -v mariadb || command -v mysql) \
+            --protocol=tcp --host=127.0.0.1 --user=$MYSQL_USER --skip-column-names --batch --execute \"$0\" $MYSQL_DATABASE";
+        let printed = docker(&["exec", &self.container("database"), "sh", "-c", login, query]);
+        printed.lines().map(str::to_owned).collect()
+    }
+
+    /// How many rows a table has, or those that a `WHERE` after its name leaves.
+    pub(crate) fn count(&self, table: &str) -> usize {
+        self.rows(&format!("SELECT COUNT(*) FROM {table}")).concat().parse().expect("a count")
+    }
+
+    /// A command of the dispatcher inside a service's container.
+    pub(crate) fn dispatcher(&self, service: &str, arguments: &[&str]) -> String {
+        docker(&[&["exec", &self.container(service), "/dispatcher"], arguments].concat())
+    }
+
+    /// Ends a service's container as a power cut would; the engine does not start it again by itself.
+    pub(crate) fn kill(&self, service: &str) {
+        docker(&["kill", "--signal", "KILL", &self.container(service)]);
+    }
+
+    /// Starts a killed service's container again.
+    pub(crate) fn start(&self, service: &str) {
+        docker(&["start", &self.container(service)]);
+    }
+
+    /// Whether a service's own health check says that it is well.
+    pub(crate) fn is_healthy(&self, service: &str) -> bool {
+        docker(&["inspect", "--format", "{{.State.Health.Status}}", &self.container(service)]) == "healthy"
+    }
+
+    /// Freezes a service: its connections stay open, and nothing answers.
+    pub(crate) fn pause(&self, service: &str) {
+        docker(&["pause", &self.container(service)]);
+    }
+
+    /// Lets a frozen service go on.
+    pub(crate) fn resume(&self, service: &str) {
+        docker(&["unpause", &self.container(service)]);
+    }
+
+    /// Takes a service off the network: its connections hang, and its name is gone.
+    pub(crate) fn isolate(&self, service: &str) {
+        docker(&["network", "disconnect", &self.network(), &self.container(service)]);
+    }
+
+    /// Puts it back on the network.
+    pub(crate) fn rejoin(&self, service: &str) {
+        docker(&["network", "connect", "--alias", service, &self.network(), &self.container(service)]);
+    }
+
+    /// The containers of Jobs, running or ended.
+    pub(crate) fn jobs(&self) -> Vec<Container> {
+        self.containers(&["--filter", "label=com.docker.compose.oneoff=True"])
+    }
+
+    /// Those that run now.
+    pub(crate) fn running_jobs(&self) -> Vec<Container> {
+        self.containers(&["--filter", "label=com.docker.compose.oneoff=True", "--filter", "status=running"])
+    }
+
+    /// Ends it, and checks that no container, volume or network of it is left.
+    pub(crate) fn end(self) {
+        let volumes: Vec<_> = self.containers(&[]).iter().flat_map(Container::volumes).collect();
+        // In this order, because a dispatcher that is being stopped may still put a Job's next try in the place of its last.
+        run(self.compose(&["stop"]));
+        run(self.compose(&["down", "--volumes", "--remove-orphans"]));
+        let label = format!("label=com.docker.compose.project={}", self.project);
+        for list in [&["ps", "--all"][..], &["volume", "ls"], &["network", "ls"]] {
+            let left = docker(&[list, &["--filter", &label]].concat());
+            assert_eq!(left.lines().count(), 1, "left behind: {left}");
+        }
+        for volume in volumes {
+            let mut inspect = command("docker", &["volume", "inspect", &volume]);
+            assert!(!try_run(&mut inspect).status.success(), "volume {volume} is left behind");
+        }
+    }
+
+    fn containers(&self, filters: &[&str]) -> Vec<Container> {
+        let label = format!("label=com.docker.compose.project={}", self.project);
+        let listed =
+            docker(&[&["ps", "--all", "--quiet", "--no-trunc", "--filter", &label], filters].concat());
+        // One may go between the list and the look; the engine answers with the others.
+        let ids: Vec<_> = listed.lines().collect();
+        let looked = try_run(&mut command("docker", &[&["container", "inspect"], &ids[..]].concat()));
+        serde_json::from_slice::<Vec<Value>>(&looked.stdout)
+            .unwrap_or_default()
+            .into_iter()
+            .map(Container)
+            .collect()
+    }
+
+    fn compose(&self, arguments: &[&str]) -> Command {
+        let mut command =
+            command("docker", &["compose", "--project-name", &self.project, "--file", self.file]);
+        command.args(arguments).envs(self.ports.map(|(name, port)| (name, port.to_string())));
+        command
+    }
+
+    fn container(&self, service: &str) -> String {
+        format!("{}-{service}-1", self.project)
+    }
+
+    fn network(&self) -> String {
+        format!("{}_default", self.project)
+    }
+
+    fn port(&self, name: &str) -> u16 {
+        self.ports.iter().find(|(known, _)| *known == name).expect("a known port").1
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The evidence, before it goes.
+            let logs = try_run(&mut self.compose(&["logs", "--no-color", "--tail", "60"]));
+            eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
+            for job in self.jobs().iter().filter(|job| job.exit_code() != 0) {
+                eprintln!("{} ended with {}", job.name(), job.exit_code());
+            }
+        }
+        // After a good end there is nothing to do, and that is quick.
+        let down = try_run(&mut self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "1"]));
+        eprint!("{}", if down.status.success() { "".into() } else { String::from_utf8_lossy(&down.stderr) });
+        reaper::forget_project(&self.project);
+    }
+}
+
+impl Container {
+    /// Its id.
+    pub(crate) fn id(&self) -> &str {
+        self.text("/Id")
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        self.text("/Name")
+    }
+
+    /// Whether its program runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0["State"]["Running"] == true
+    }
+
+    /// How its program ended.
+    pub(crate) fn exit_code(&self) -> i64 {
+        self.0["State"]["ExitCode"].as_i64().unwrap_or(-1)
+    }
+
+    fn volumes(&self) -> Vec<String> {
+        let mounts = self.0["Mounts"].as_array().cloned().unwrap_or_default();
+        mounts.iter().filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect()
+    }
+
+    fn text(&self, pointer: &str) -> &str {
+        self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+}

@@ -1,0 +1,65 @@
+//! A clock that can be set, for dispatchers and the workers that they start: libfaketime, loaded before the C library.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tests::program::binaries;
+use tests::scratch::Scratch;
+use tests::{Setting, settings};
+
+/// Sets the clock of every program that has its settings.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    library: PathBuf,
+    scratch: Scratch,
+}
+
+impl Clock {
+    /// Fails where the library is not installed.
+    pub(crate) fn new(workers: &[&str]) -> Result<Self, String> {
+        let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
+        let library = places
+            .iter()
+            .map(|place| Path::new("/usr/lib").join(place).join("faketime/libfaketimeMT.so.1"))
+            .find(|path| path.exists())
+            .ok_or("libfaketime is missing: apt-get install faketime, or --without clock-jump")?;
+        let clock = Self { library, scratch: Scratch::new("clock") };
+        clock.set(0);
+        clock.wrap(workers);
+        Ok(clock)
+    }
+
+    /// So many seconds off.
+    pub(crate) fn set(&self, seconds: i64) {
+        let next = self.scratch.write("time.next", &format!("{seconds:+}\n"));
+        fs::rename(next, self.scratch.join("time")).expect("a file");
+    }
+
+    pub(crate) fn settings(&self) -> Vec<Setting> {
+        settings([
+            ("LD_PRELOAD", &self.library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", &self.scratch.join("time").display().to_string()),
+            ("FAKETIME_CACHE_DURATION", "1"),
+            // What jumps is the wall clock; time that passes goes on.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ])
+    }
+
+    /// The folder of the workers with this clock. A Job has no variables but its own, so each has a script before it.
+    pub(crate) fn bin_dir(&self) -> PathBuf {
+        self.scratch.join("bin")
+    }
+
+    fn wrap(&self, workers: &[&str]) {
+        let exports: Vec<_> =
+            self.settings().into_iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
+        let variables = exports.concat();
+        for worker in workers {
+            let program = binaries().join(worker);
+            let script = format!("#!/bin/sh\n{variables}exec '{}' \"$@\"\n", program.display());
+            let path = self.scratch.write(&format!("bin/{worker}"), &script);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("an executable script");
+        }
+    }
+}

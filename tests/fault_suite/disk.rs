@@ -1,0 +1,70 @@
+//! A small disk of its own for the dispatchers' state, so that it can be full without harm to the machine.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::scratch::Scratch;
+
+const SIZE: &str = "size=256m";
+
+/// A file system in memory; gone on drop. Without the right to mount one, a folder.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    mounted: bool,
+    folder: PathBuf,
+    scratch: Scratch,
+}
+
+impl Disk {
+    pub(crate) fn new() -> Self {
+        let scratch = Scratch::new("disk");
+        let folder = scratch.path().to_owned();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&folder).output();
+        let mounted = mount.is_ok_and(|output| output.status.success());
+        Self { mounted, folder, scratch }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Kills the processes of this name that know the disk.
+    pub(crate) fn kill_processes(&self, program: &str) -> usize {
+        self.scratch.kill_processes(Some(program))
+    }
+
+    /// Takes all the space there is. `None` where the disk is not ours alone.
+    pub(crate) fn fill(&self) -> Option<Full> {
+        if !self.mounted {
+            return None;
+        }
+        let path = self.folder.join("ballast");
+        let mut file = File::create(&path).ok()?;
+        let piece = vec![0; 64 * 1024];
+        while file.write_all(&piece).is_ok() {}
+        // The last bytes too.
+        while file.write_all(&[0]).is_ok() {}
+        Some(Full(path))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.mounted {
+            self.scratch.kill_processes(None);
+            let _ = Command::new("umount").arg("--lazy").arg(&self.folder).output();
+        }
+    }
+}
+
+/// A full disk; on drop it has space again.
+#[derive(Debug)]
+pub(crate) struct Full(PathBuf);
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

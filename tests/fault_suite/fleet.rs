@@ -1,0 +1,217 @@
+//! The dispatchers of the run, and the workers that they have started.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tests::program::{Program, Running, binaries};
+use tests::scratch::Scratch;
+use tests::{Setting, http, port};
+
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::options::{BackendName, BusName, Options};
+use crate::stage::Stage;
+
+/// The workers by the names of their folders.
+pub(crate) const WORKERS: [&str; 7] = [
+    "register-corporate-customer",
+    "save-customer",
+    "save-user",
+    "send-welcome-email",
+    "notify-marketing",
+    "order-swag",
+    "create-touchpoints",
+];
+
+/// How long a dispatcher may take to be ready: after a kill it first waits out what its predecessor held.
+const READY: Duration = Duration::from_mins(2);
+
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    dispatchers: Vec<Dispatcher>,
+    killed: Vec<Running>,
+    backend: BackendName,
+    logs: Option<PathBuf>,
+    disk: Disk,
+    /// Holds the Secret.
+    _scratch: Scratch,
+    clock: Option<Clock>,
+}
+
+#[derive(Debug)]
+struct Dispatcher {
+    program: Program,
+    port: u16,
+    running: Option<Running>,
+    logs: String,
+}
+
+impl Fleet {
+    /// Starts all.
+    pub(crate) fn start(options: &Options, stage: &Stage, events: &Path, clock: Option<Clock>) -> Self {
+        let (disk, scratch) = (Disk::new(), Scratch::new("fleet"));
+        let mut secret = stage.secret();
+        if options.bus == BusName::Embedded {
+            secret.retain(|(name, _)| !name.starts_with("NATS_"));
+        }
+        let lines: Vec<_> = secret.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let secret = scratch.write("knapscen-config.env", &lines.concat());
+        let make = |number: usize| {
+            let port = port::free();
+            let bin_dir = clock.as_ref().map_or_else(binaries, Clock::bin_dir);
+            let clock_settings = clock.as_ref().map(Clock::settings).unwrap_or_default();
+            let program = Program::dispatcher()
+                .argument("run")
+                .settings(stage.dispatcher_settings())
+                .settings(variables(options, &disk, number))
+                .settings(clock_settings)
+                .set("DISPATCHER_EVENTS", &events.display())
+                .set("DISPATCHER_LISTEN", &format!("127.0.0.1:{port}"))
+                .argument("--secret")
+                .argument(format!("knapscen-config={}", secret.display()));
+            let program = match options.backend {
+                BackendName::Process => program.argument("--bin-dir").argument(bin_dir),
+                BackendName::Docker => program.argument("--docker-network").argument("host"),
+            };
+            Dispatcher { program, port, running: None, logs: String::new() }
+        };
+        let dispatchers = (0..options.dispatcher_count()).map(make).collect();
+        let mut fleet = Self {
+            dispatchers,
+            killed: Vec::new(),
+            backend: options.backend,
+            logs: options.logs.clone(),
+            disk,
+            _scratch: scratch,
+            clock,
+        };
+        fleet.start_missing();
+        fleet
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    pub(crate) fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
+    }
+
+    /// The HTTP port of the first.
+    pub(crate) fn port(&self) -> u16 {
+        self.dispatchers[0].port
+    }
+
+    /// Starts those that do not run, and waits until they are ready.
+    pub(crate) fn start_missing(&mut self) {
+        let missing = self.dispatchers.iter_mut().filter(|dispatcher| dispatcher.running.is_none());
+        for dispatcher in missing {
+            let mut running = dispatcher.program.start();
+            let ready =
+                || http::get(dispatcher.port, "/readyz").ok().filter(|answer| answer.status == 200).map(drop);
+            let found = tests::wait::within(READY, || {
+                running.process.check_alive();
+                ready()
+            });
+            assert!(found.is_some(), "a dispatcher is not ready\n{}", running.process.evidence());
+            dispatcher.running = Some(running);
+        }
+    }
+
+    pub(crate) fn kill(&mut self, number: usize) {
+        if let Some(mut running) = self.dispatchers[number].running.take() {
+            running.kill();
+            self.dispatchers[number].logs.push_str(&running.process.output());
+            // Its Jobs live on in its directory.
+            self.killed.push(running);
+        }
+    }
+
+    pub(crate) fn kill_all(&mut self) {
+        (0..self.dispatchers.len()).for_each(|number| self.kill(number));
+    }
+
+    /// Tells it to end. It must end in order.
+    pub(crate) fn stop(&mut self, number: usize) {
+        if let Some(running) = self.dispatchers[number].running.take() {
+            let ended = running.terminate();
+            self.dispatchers[number].logs.push_str(&ended.output);
+            ended.expect_code(0);
+        }
+    }
+
+    /// Those that ended by themselves: none may.
+    pub(crate) fn ended(&mut self) -> Vec<String> {
+        let running = self.dispatchers.iter_mut().filter_map(|dispatcher| dispatcher.running.as_mut());
+        running.filter_map(|running| running.process.ended().map(|_| running.process.evidence())).collect()
+    }
+
+    /// Kills every worker that runs now, with no warning; how many.
+    pub(crate) fn kill_workers(&self) -> usize {
+        match self.backend {
+            BackendName::Process => WORKERS.iter().map(|worker| self.disk.kill_processes(worker)).sum(),
+            BackendName::Docker => kill_containers(),
+        }
+    }
+
+    /// What the dispatchers have logged; kept in a folder if that is wanted.
+    pub(crate) fn finish(mut self) -> String {
+        for number in 0..self.dispatchers.len() {
+            self.stop(number);
+        }
+        if let Some(folder) = &self.logs {
+            std::fs::create_dir_all(folder).expect("a folder for the logs");
+            for (number, dispatcher) in self.dispatchers.iter().enumerate() {
+                std::fs::write(folder.join(format!("dispatcher-{number}.log")), &dispatcher.logs)
+                    .expect("a log");
+            }
+        }
+        self.dispatchers.iter().map(|dispatcher| dispatcher.logs.as_str()).collect()
+    }
+}
+
+fn variables(options: &Options, disk: &Disk, number: usize) -> Vec<Setting> {
+    let state = disk.path().join(format!("state-{number}"));
+    let (backend, bus) = match (options.backend, options.bus) {
+        (BackendName::Process, BusName::Jetstream) => ("process", "jetstream"),
+        (BackendName::Process, BusName::Embedded) => ("process", "embedded"),
+        (BackendName::Docker, BusName::Jetstream) => ("docker", "jetstream"),
+        (BackendName::Docker, BusName::Embedded) => ("docker", "embedded"),
+    };
+    let mut all = tests::settings([
+        ("DISPATCHER_BACKEND", backend),
+        ("DISPATCHER_BUS", bus),
+        ("DISPATCHER_MAX_RUNNING", "8"),
+        ("DISPATCHER_BACKOFF_MS", "200"),
+        ("DISPATCHER_QUEUE", &disk.path().join("queue.db").display().to_string()),
+        // A killed dispatcher's messages come again after this time.
+        ("BUS_LEASE", "5"),
+    ]);
+    if options.backend == BackendName::Docker {
+        all.extend(tests::settings([("DISPATCHER_DOCKER_SCOPE", &scope())]));
+    }
+    if options.backend == BackendName::Process {
+        all.extend(tests::settings([("DISPATCHER_STATE_DIR", &state.display().to_string())]));
+    }
+    all
+}
+
+/// What this run's containers are known by: there may be others on the engine.
+fn scope() -> String {
+    format!("faults-{}", std::process::id())
+}
+
+fn kill_containers() -> usize {
+    let listed = Command::new("docker")
+        .args(["ps", "--quiet", "--filter", &format!("label=dispatcher.knapscen.disco/scope={}", scope())])
+        .output()
+        .expect("docker ps");
+    let ids: Vec<_> = String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect();
+    ids.iter()
+        .filter(|id| {
+            // It may have ended meanwhile.
+            Command::new("docker").args(["kill", id]).output().is_ok_and(|output| output.status.success())
+        })
+        .count()
+}

@@ -1,0 +1,140 @@
+//! Events of people who mean harm, or whose program is broken.
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tests::nats::SUBJECTS;
+use uuid::Uuid;
+
+/// One message to publish.
+#[derive(Debug, Clone)]
+pub(crate) struct Hostile {
+    pub(crate) subject: &'static str,
+    pub(crate) payload: Vec<u8>,
+    /// It can never be handled, so it must be found among the dead letters, byte by byte.
+    pub(crate) must_die: bool,
+    /// The customer it may make, if it is one to make.
+    pub(crate) customer: Option<Uuid>,
+    /// It speaks for a customer of somebody else, who is put in when it is published.
+    pub(crate) takes_over: bool,
+}
+
+/// In place of the customer whom the event speaks for.
+pub(crate) const SOMEBODY: &str = "00000000-0000-4000-8000-00000000dead";
+
+/// The subjects that start a Job.
+const STEPS: usize = SUBJECTS.len() - 1;
+
+/// One by chance.
+pub(crate) fn any(chance: &mut Rng) -> Hostile {
+    let subject = SUBJECTS[chance.usize(..STEPS)];
+    let dead =
+        |payload: Vec<u8>| Hostile { subject, payload, must_die: true, customer: None, takes_over: false };
+    match chance.u8(..9) {
+        0 => dead((0..chance.usize(1..400)).map(|_| chance.u8(..)).chain([0xFF]).collect()),
+        1 => dead(truncated(chance)),
+        2 => dead(nested(chance)),
+        3 => dead(b"[]{}null\"\""[..chance.usize(1..10)].to_vec()),
+        4 => dead(large(chance)),
+        5 => dead(incomplete(chance).to_string().into_bytes()),
+        6 => wrong_types(chance),
+        7 => takeover(chance),
+        _ => strange_name(chance),
+    }
+}
+
+fn uuid(chance: &mut Rng) -> Uuid {
+    uuid::Builder::from_random_bytes(chance.u128(..).to_be_bytes()).into_uuid()
+}
+
+fn text(chance: &mut Rng, length: usize) -> String {
+    const PIECES: [&str; 14] =
+        ["{{", "}}", "\"", "'", "\n", ": ", "- ", "#", "\u{0}", "\u{7f}", "&a", "*a", "!!x", "\u{1F600}"];
+    (0..length)
+        .map(|_| match chance.u8(..4) {
+            0 => PIECES[chance.usize(..PIECES.len())].to_owned(),
+            1 => chance.char(..).to_string(),
+            _ => chance.alphanumeric().to_string(),
+        })
+        .collect()
+}
+
+fn registration(customer: Uuid, id: Uuid, name: &str) -> Value {
+    let email = format!("h.{}@x.example", &id.simple().to_string()[..16]);
+    json!({
+        "specversion": "1.0", "id": id, "source": "knapscen.disco", "type": "disco.knapscen.customer.registered",
+        "subject": customer, "time": "2026-02-27T09:15:00Z", "datacontenttype": "application/json",
+        "data": {"name": name, "subscription_tier": "basic", "shipping_address": "1 Wharf",
+                 "users": [{"name": "H", "email": email, "role": "customer_account_owner"}]},
+    })
+}
+
+fn truncated(chance: &mut Rng) -> Vec<u8> {
+    let mut whole = registration(uuid(chance), uuid(chance), "Half & Half").to_string().into_bytes();
+    whole.truncate(chance.usize(1..whole.len() - 1));
+    whole
+}
+
+fn nested(chance: &mut Rng) -> Vec<u8> {
+    let depth = chance.usize(200..5_000);
+    let mut payload = br#"{"specversion":"1.0","id":"n","source":"s","type":"t","data":"#.to_vec();
+    payload.extend(std::iter::repeat_n(b'[', depth));
+    payload.extend(std::iter::repeat_n(b']', depth));
+    payload.push(b'}');
+    payload
+}
+
+fn large(chance: &mut Rng) -> Vec<u8> {
+    let mut payload = br#"{"specversion":"1.0","id":""#.to_vec();
+    payload.extend(std::iter::repeat_n(b'x', chance.usize(1_000..60_000)));
+    payload
+}
+
+/// A CloudEvent without one of the attributes that it must have.
+fn incomplete(chance: &mut Rng) -> Value {
+    let mut event = registration(uuid(chance), uuid(chance), "Incomplete");
+    let missing = ["specversion", "id", "source", "type"][chance.usize(..4)];
+    if let Some(fields) = event.as_object_mut() {
+        fields.remove(missing);
+    }
+    event
+}
+
+fn value(chance: &mut Rng) -> Value {
+    match chance.u8(..7) {
+        0 => json!(chance.f64() * 1e300),
+        1 => json!([[], {}, null]),
+        2 => json!({"a": {"b": text(chance, 5)}}),
+        3 => json!(true),
+        4 => json!(i64::MIN),
+        5 => json!(text(chance, 20)),
+        _ => Value::Null,
+    }
+}
+
+/// A registration with values of any type where text belongs.
+fn wrong_types(chance: &mut Rng) -> Hostile {
+    let (customer, id) = (uuid(chance), uuid(chance));
+    let mut event = registration(customer, id, "Wrong");
+    let field = ["name", "subscription_tier", "users", "shipping_address"][chance.usize(..4)];
+    event["data"][field] = value(chance);
+    let payload = event.to_string().into_bytes();
+    // Some of it may be taken for a name or an address; then a customer comes of it.
+    Hostile { subject: SUBJECTS[0], payload, must_die: false, customer: Some(customer), takes_over: false }
+}
+
+/// A registration in the name of a customer who is there.
+fn takeover(chance: &mut Rng) -> Hostile {
+    let customer = Uuid::parse_str(SOMEBODY).unwrap_or_default();
+    let event = registration(customer, uuid(chance), "Taken over");
+    let payload = event.to_string().into_bytes();
+    Hostile { subject: SUBJECTS[0], payload, must_die: false, customer: None, takes_over: true }
+}
+
+/// A registration that may be valid, with a name made of what breaks things.
+fn strange_name(chance: &mut Rng) -> Hostile {
+    let (customer, id) = (uuid(chance), uuid(chance));
+    let length = chance.usize(1..40);
+    let name = text(chance, length);
+    let payload = registration(customer, id, &name).to_string().into_bytes();
+    Hostile { subject: SUBJECTS[0], payload, must_die: false, customer: Some(customer), takes_over: false }
+}

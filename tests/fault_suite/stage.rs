@@ -1,0 +1,124 @@
+//! The servers, each behind proxies: one for the workers, one for the dispatchers.
+
+use std::time::Duration;
+
+use tests::database::Database;
+use tests::mariadb::MariaDb;
+use tests::nats::{Nats, STREAM};
+use tests::proxy::{Mode, Proxy};
+use tests::smtp::Smtp;
+use tests::vendor::Vendor;
+use tests::{Setting, settings};
+
+use crate::fault::Server;
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) broker: Nats,
+    pub(crate) database_server: MariaDb,
+    pub(crate) database: Database,
+    pub(crate) mail: Smtp,
+    pub(crate) vendor: Vendor,
+    workers: Proxies,
+    dispatchers: Proxies,
+}
+
+#[derive(Debug)]
+struct Proxies {
+    broker: Proxy,
+    database: Proxy,
+    mail: Proxy,
+    vendor: Proxy,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let (broker, database_server) = (Nats::start(), MariaDb::start());
+        let database = database_server.database().migrated();
+        let (mail, vendor) = (Smtp::start(), Vendor::start());
+        let proxies = || Proxies {
+            broker: Proxy::before(broker.port()),
+            database: Proxy::before(database_server.port()),
+            mail: Proxy::before(mail.port()),
+            vendor: Proxy::before(vendor.port()),
+        };
+        let (workers, dispatchers) = (proxies(), proxies());
+        Self { broker, database_server, database, mail, vendor, workers, dispatchers }
+    }
+
+    /// What the Secret `knapscen-config` holds.
+    pub(crate) fn secret(&self) -> Vec<Setting> {
+        let vendor = |path: &str| format!("http://127.0.0.1:{}{path}", self.workers.vendor.port());
+        let mut all = self.database.settings_through(self.workers.database.port());
+        all.extend(self.mail.settings_through(self.workers.mail.port()));
+        all.extend(nats_settings(&self.workers.broker));
+        all.extend(settings([
+            ("MARKETING_WEBHOOK_URL", &vendor("/marketing")),
+            ("MARKETING_EMAIL", "marketing@knapscen.example"),
+            ("SWAG_API_URL", &vendor("/orders")),
+            ("SWAG_API_TOKEN", "vendor-token"),
+            ("CRM_API_URL", &vendor("/crm")),
+        ]));
+        all
+    }
+
+    /// What a dispatcher needs.
+    pub(crate) fn dispatcher_settings(&self) -> Vec<Setting> {
+        let mut all = self.database.settings_through(self.dispatchers.database.port());
+        all.extend(nats_settings(&self.dispatchers.broker));
+        all
+    }
+
+    /// What a command needs that is no part of the system under test.
+    pub(crate) fn direct_settings(&self) -> Vec<Setting> {
+        let mut all = self.database.settings();
+        all.extend(self.broker.settings());
+        all
+    }
+
+    /// Everything between the server and both, from now on; open connections are cut first.
+    pub(crate) fn set(&self, server: Server, mode: &Mode) {
+        for proxies in [&self.workers, &self.dispatchers] {
+            proxies.of(server).set(Mode::Refuse);
+            proxies.of(server).set(mode.clone());
+        }
+    }
+
+    /// The proxy between the workers and the server.
+    pub(crate) fn before_workers(&self, server: Server) -> &Proxy {
+        self.workers.of(server)
+    }
+
+    /// Kills the server, and starts it again after this time.
+    pub(crate) fn restart(&mut self, server: Server, after: Duration) {
+        match server {
+            Server::Broker => self.broker.stop(),
+            Server::Database => self.database_server.stop(),
+            Server::Mail => self.mail.stop(),
+            // It lives in this process; to everybody outside it is gone.
+            Server::Vendor => self.set(server, &Mode::Refuse),
+        }
+        std::thread::sleep(after);
+        match server {
+            Server::Broker => self.broker.start_again(),
+            Server::Database => self.database_server.start_again(),
+            Server::Mail => self.mail.start_again(),
+            Server::Vendor => self.set(server, &Mode::Pass),
+        }
+    }
+}
+
+impl Proxies {
+    fn of(&self, server: Server) -> &Proxy {
+        match server {
+            Server::Broker => &self.broker,
+            Server::Database => &self.database,
+            Server::Mail => &self.mail,
+            Server::Vendor => &self.vendor,
+        }
+    }
+}
+
+fn nats_settings(proxy: &Proxy) -> Vec<Setting> {
+    settings([("NATS_SERVER", &format!("nats://127.0.0.1:{}", proxy.port())), ("NATS_STREAM", STREAM)])
+}

@@ -1,0 +1,218 @@
+//! A Job of the same name is there already.
+
+use serde_json::json;
+use tests::kubernetes::{ApiServer, Ended};
+
+use crate::bench::Bench;
+use crate::scenario::WELL;
+
+/// Another event's ended Job makes room; its Pods go with it.
+pub(crate) fn ended_of_another_event(bench: &Bench) {
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let first = bench.until_job("one", None);
+    bench.hand.play(&first, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+    dispatcher.publish("e-2", "one");
+    let second = bench.until_job("one", Some(&first));
+    bench.hand.play(&second, &Ended::well(WELL));
+    dispatcher.until_complete("e-2");
+}
+
+/// Another event's running Job is waited for, and then makes room.
+pub(crate) fn running_of_another_event(bench: &Bench) {
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let first = bench.until_job("one", None);
+    let pod = bench.hand.start(&first);
+    dispatcher.publish("e-2", "one");
+    dispatcher.publish("e-3", "other");
+    // The other thing is not held up.
+    let other = bench.until_job("other", None);
+    bench.hand.play(&other, &Ended::well(WELL));
+    dispatcher.until_complete("e-3");
+    assert_eq!(bench.job("one").expect("the Job")["metadata"]["uid"], first["metadata"]["uid"]);
+    bench.hand.end(&first, &pod, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+    let second = bench.until_job("one", Some(&first));
+    bench.hand.play(&second, &Ended::well(WELL));
+    dispatcher.until_complete("e-2");
+}
+
+/// Somebody else's Job is never touched.
+pub(crate) fn of_somebody_else(bench: &Bench) {
+    let foreign = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "thing-theirs", "namespace": bench.namespace},
+        "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "work", "image": "knapscen/none:latest"}]}}},
+    });
+    let path = format!("/apis/batch/v1/namespaces/{}/jobs", bench.namespace);
+    let made = bench.hand.call(&axum::http::Method::POST, &path, &foreign).expect("a Job");
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "theirs");
+    let line = dispatcher.until_dead_letter("e-1");
+    assert!(line["reason"].to_string().contains("no dispatcher made"), "{line}");
+    assert_eq!(bench.job("theirs").expect("their Job")["metadata"]["uid"], made["metadata"]["uid"]);
+}
+
+/// With `syncMode: OneTime` a later event finds the work done.
+pub(crate) fn once_is_enough(bench: &Bench) {
+    bench.write_rule("OneTime", "");
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let first = bench.until_job("one", None);
+    bench.hand.play(&first, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+    dispatcher.publish("e-2", "one");
+    let line = dispatcher.until_complete("e-2");
+    assert_eq!(line["adopted"], true);
+    assert_eq!(bench.job("one").expect("the Job")["metadata"]["uid"], first["metadata"]["uid"]);
+}
+
+/// A Job that ended and went away while no dispatcher was there is run again: its end was never seen.
+pub(crate) fn gone_unseen(bench: &Bench) {
+    let mut first = bench.dispatcher();
+    first.publish("e-1", "gone");
+    let job = bench.until_job("gone", None);
+    first.running.kill();
+    bench.hand.play(&job, &Ended::well(WELL));
+    bench.hand.remove_job(&job);
+    let mut second = bench.dispatcher();
+    let again = bench.until_job("gone", Some(&job));
+    bench.hand.play(&again, &Ended::well(WELL));
+    let line = second.until_complete("e-1");
+    assert_eq!(line["adopted"], false);
+}
+
+/// A Job that failed while no dispatcher was there is a dead letter all the same.
+pub(crate) fn failed_unseen(bench: &Bench) {
+    let mut first = bench.dispatcher();
+    first.publish("e-1", "bad");
+    let job = bench.until_job("bad", None);
+    first.running.kill();
+    bench.hand.play(&job, &Ended::badly(65, "bad tier", "PodFailurePolicy"));
+    let mut second = bench.dispatcher();
+    let line = second.until_dead_letter("e-1");
+    assert!(line["reason"].to_string().contains("bad tier"), "{line}");
+}
+
+/// Who removes a running Job does not lose its event.
+pub(crate) fn removed_while_it_runs(bench: &Bench) {
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    bench.hand.start(&job);
+    bench.hand.remove_job(&job);
+    let again = bench.until_job("one", Some(&job));
+    bench.hand.play(&again, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+}
+
+/// A `Delete` event removes the Job of the same trigger, source and subject, and its Pods.
+pub(crate) fn deleted_by_an_event(bench: &Bench) {
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+    dispatcher.publish_type("e-2", "one", "thing.removed");
+    tests::wait::until_true("the Job is gone", || bench.job("one").is_none());
+}
+
+/// A `Delete` event removes a running Job for good: the event that made it is given up, not run again.
+pub(crate) fn deleted_while_it_runs(bench: &Bench) {
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    bench.hand.start(&job);
+    dispatcher.publish_type("e-2", "one", "thing.removed");
+    let line = dispatcher.until_dead_letter("e-1");
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("Delete event")), "{line}");
+    assert!(bench.job("one").is_none());
+}
+
+#[test]
+fn a_delete_event_ends_a_running_job_for_good() {
+    let server = ApiServer::start();
+    deleted_while_it_runs(&Bench::on(&server));
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "DELETE jobs/thing-one 200"]);
+}
+
+#[test]
+fn an_ended_job_of_another_event_is_replaced_in_the_background() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    ended_of_another_event(&bench);
+    assert_eq!(
+        server.job_calls(),
+        [
+            "POST jobs/thing-one 201",
+            "LIST pods 200",
+            "POST jobs/thing-one 409",
+            "GET jobs/thing-one 200",
+            "DELETE jobs/thing-one 200",
+            "POST jobs/thing-one 201",
+            "LIST pods 200",
+        ]
+    );
+    assert_eq!(server.objects("pods").len(), 1, "the first Job's Pod is not orphaned");
+}
+
+#[test]
+fn a_running_job_of_another_event_is_waited_for() {
+    let server = ApiServer::start();
+    running_of_another_event(&Bench::on(&server));
+    let of_one: Vec<_> = server.job_calls().into_iter().filter(|call| call.contains("thing-one")).collect();
+    assert_eq!(of_one.first().map(String::as_str), Some("POST jobs/thing-one 201"));
+    assert_eq!(of_one.last().map(String::as_str), Some("POST jobs/thing-one 201"));
+    assert_eq!(of_one.iter().filter(|call| call.starts_with("DELETE")).count(), 1, "{of_one:?}");
+}
+
+#[test]
+fn a_job_that_no_dispatcher_made_is_left_alone_and_the_event_says_so() {
+    let server = ApiServer::start();
+    of_somebody_else(&Bench::on(&server));
+    assert_eq!(server.job_calls(), ["POST jobs/thing-theirs 409", "GET jobs/thing-theirs 200"]);
+}
+
+#[test]
+fn with_one_time_a_later_event_finds_the_work_done() {
+    let server = ApiServer::start();
+    once_is_enough(&Bench::on(&server));
+    assert_eq!(
+        server.job_calls(),
+        ["POST jobs/thing-one 201", "LIST pods 200", "POST jobs/thing-one 409", "GET jobs/thing-one 200"]
+    );
+}
+
+#[test]
+fn a_job_that_ended_and_was_removed_unseen_is_run_again() {
+    let server = ApiServer::start();
+    gone_unseen(&Bench::on(&server));
+    assert_eq!(server.job_calls(), ["POST jobs/thing-gone 201", "POST jobs/thing-gone 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_job_that_failed_unseen_is_a_dead_letter() {
+    let server = ApiServer::start();
+    failed_unseen(&Bench::on(&server));
+    assert_eq!(
+        server.job_calls(),
+        ["POST jobs/thing-bad 201", "POST jobs/thing-bad 409", "GET jobs/thing-bad 200", "LIST pods 200"]
+    );
+}
+
+#[test]
+fn a_job_removed_while_it_runs_is_run_again() {
+    let server = ApiServer::start();
+    removed_while_it_runs(&Bench::on(&server));
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_delete_event_removes_the_job_and_its_pods() {
+    let server = ApiServer::start();
+    deleted_by_an_event(&Bench::on(&server));
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "LIST pods 200", "DELETE jobs/thing-one 200"]);
+    assert!(server.objects("pods").is_empty(), "no orphaned Pods");
+}

@@ -1,0 +1,263 @@
+//! A namespace of a cluster, with a dispatcher on an embedded bus and one rule: a `thing-made` event runs a Job.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tests::kubernetes::{ApiServer, Hand};
+use tests::program::{Program, Running};
+use tests::scratch::Scratch;
+use tests::{http, port, wait};
+use uuid::Uuid;
+
+/// The source of all events here.
+pub(crate) const SOURCE: &str = "tests";
+const SUBJECT: &str = "thing-made";
+
+/// A namespace to work in.
+pub(crate) struct Bench {
+    /// Plays Job controller and kubelet.
+    pub(crate) hand: Hand,
+    pub(crate) namespace: String,
+    pub(crate) scratch: Scratch,
+    kubeconfig: Option<PathBuf>,
+    /// Of a cluster that was there before, the namespace goes at the end.
+    is_real: bool,
+}
+
+impl Bench {
+    /// On a stand-in.
+    pub(crate) fn on(server: &ApiServer) -> Self {
+        let scratch = Scratch::new("kubernetes");
+        let kubeconfig = server.kubeconfig(&scratch);
+        Self::made(Hand::on(Some(&kubeconfig)), scratch, Some(kubeconfig), false)
+    }
+
+    /// On the cluster that KUBECONFIG names.
+    pub(crate) fn real() -> Self {
+        Self::made(Hand::on(None), Scratch::new("cluster"), None, true)
+    }
+
+    fn made(hand: Hand, scratch: Scratch, kubeconfig: Option<PathBuf>, is_real: bool) -> Self {
+        let namespace = format!("knapscen-tests-{}", &Uuid::new_v4().simple().to_string()[..8]);
+        hand.make_namespace(&namespace);
+        let bench = Self { hand, namespace, scratch, kubeconfig, is_real };
+        bench.write_rule("Continuous", "");
+        bench
+    }
+
+    /// Replaces the rule: how the trigger keeps what it makes, and more lines of the Job's spec.
+    pub(crate) fn write_rule(&self, sync_mode: &str, spec: &str) {
+        let namespace = &self.namespace;
+        // `managedBy` keeps the built-in controller of a real cluster away, `schedulerName` its scheduler.
+        let text = format!(
+            r#"apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventSource
+metadata: {{name: {SUBJECT}}}
+spec:
+  messagingMatchCriteria:
+    - subject: ^{SUBJECT}$
+---
+apiVersion: lib.projectsveltos.io/v1beta1
+kind: EventTrigger
+metadata: {{name: {SUBJECT}-trigger}}
+spec:
+  sourceClusterSelector: {{matchLabels: {{role: deploy}}}}
+  eventSourceName: {SUBJECT}
+  oneForEvent: true
+  syncMode: {sync_mode}
+  cloudEventAction: '{{{{ if eq .CloudEvent.type "thing.removed" }}}}Delete{{{{ else }}}}Create{{{{ end }}}}'
+  policyRefs: [{{kind: ConfigMap, namespace: default, name: {SUBJECT}-job}}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {SUBJECT}-job
+  namespace: default
+  annotations: {{projectsveltos.io/instantiate: ok}}
+data:
+  job.yaml: |
+    apiVersion: batch/v1
+    kind: Job
+    metadata:
+      name: 'thing-{{{{ .CloudEvent.subject }}}}'
+      namespace: {namespace}
+    spec:
+      managedBy: knapscen.disco/tests
+      backoffLimit: 0
+      {spec}
+      template:
+        spec:
+          schedulerName: tests-none
+          restartPolicy: Never
+          containers:
+            - name: work
+              image: knapscen/none:latest
+              env:
+                - name: EVENT_ID
+                  value: '{{{{ .CloudEvent.id }}}}'
+"#
+        );
+        self.scratch.write("events/rule.yaml", &text);
+    }
+
+    /// A dispatcher, ready.
+    pub(crate) fn dispatcher(&self) -> Dispatcher {
+        self.dispatcher_with(&[])
+    }
+
+    /// A dispatcher with more options, ready.
+    pub(crate) fn dispatcher_with(&self, options: &[&str]) -> Dispatcher {
+        Self::ready(self.start(None, options))
+    }
+
+    /// A dispatcher that reaches the cluster another way, ready.
+    pub(crate) fn dispatcher_through(&self, kubeconfig: &Path, options: &[&str]) -> Dispatcher {
+        Self::ready(self.start(Some(kubeconfig), options))
+    }
+
+    /// A dispatcher on a bus of its own, ready.
+    pub(crate) fn dispatcher_apart(&self) -> Dispatcher {
+        let program = Self::embedded(&self.scratch.join("apart.db"));
+        Self::ready(self.start_on(program, None, &self.scratch.join("events")))
+    }
+
+    /// A dispatcher that reaches the cluster another way, and may not become ready.
+    pub(crate) fn start_through(&self, kubeconfig: &Path) -> Dispatcher {
+        self.start(Some(kubeconfig), &[])
+    }
+
+    /// A dispatcher with a token for operators, ready.
+    pub(crate) fn dispatcher_as_operator(&self, token: &str) -> Dispatcher {
+        let program = Self::embedded(&self.scratch.join("queue.db")).set("ADMIN_TOKEN", token);
+        Self::ready(self.start_on(program, None, &self.scratch.join("events")))
+    }
+
+    fn ready(dispatcher: Dispatcher) -> Dispatcher {
+        let Dispatcher { mut running, port } = dispatcher;
+        running
+            .process
+            .until("ready", || http::get(port, "/readyz").ok().filter(|answer| answer.status == 200));
+        Dispatcher { running, port }
+    }
+
+    fn start(&self, kubeconfig: Option<&Path>, options: &[&str]) -> Dispatcher {
+        let mut program = Self::embedded(&self.scratch.join("queue.db"));
+        for option in options {
+            program = program.argument(option);
+        }
+        self.start_on(program, kubeconfig, &self.scratch.join("events"))
+    }
+
+    fn embedded(queue: &Path) -> Program {
+        Program::dispatcher()
+            .argument("run")
+            .argument("--bus")
+            .argument("embedded")
+            .argument("--queue")
+            .argument(queue)
+    }
+
+    /// A dispatcher on another bus and with other manifests, ready.
+    pub(crate) fn dispatcher_on(&self, program: Program, events: &Path) -> Dispatcher {
+        Self::ready(self.start_on(program, None, events))
+    }
+
+    fn start_on(&self, program: Program, kubeconfig: Option<&Path>, events: &Path) -> Dispatcher {
+        let port = port::free();
+        let program = self
+            .on_cluster(program, kubeconfig)
+            .argument("--events")
+            .argument(events)
+            .argument("--listen")
+            .argument(format!("127.0.0.1:{port}"))
+            .argument("--backend")
+            .argument("kubernetes")
+            .argument("--namespace")
+            .argument(&self.namespace)
+            .argument("--max-running")
+            .argument("64")
+            .set("DISPATCHER_LOG_FORMAT", "json");
+        Dispatcher { running: program.start(), port }
+    }
+
+    /// The program with what it needs to find the cluster.
+    pub(crate) fn on_cluster(&self, program: Program, kubeconfig: Option<&Path>) -> Program {
+        match kubeconfig.or(self.kubeconfig.as_deref()) {
+            Some(kubeconfig) => program.argument("--kubeconfig").argument(kubeconfig),
+            None => {
+                program.set("KUBECONFIG", &std::env::var("KUBECONFIG").expect("KUBECONFIG names a cluster"))
+            }
+        }
+    }
+
+    /// Waits for the Job of this subject, one that `before` is not.
+    pub(crate) fn until_job(&self, subject: &str, before: Option<&Value>) -> Value {
+        self.hand.until_job(&self.namespace, &format!("thing-{subject}"), before)
+    }
+
+    /// The Job of this subject.
+    pub(crate) fn job(&self, subject: &str) -> Option<Value> {
+        self.hand.job(&self.namespace, &format!("thing-{subject}"))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if self.is_real {
+            self.hand.remove_namespace(&self.namespace);
+        }
+    }
+}
+
+/// A running dispatcher.
+pub(crate) struct Dispatcher {
+    pub(crate) running: Running,
+    pub(crate) port: u16,
+}
+
+impl Dispatcher {
+    /// Publishes an event of this id about this subject.
+    pub(crate) fn publish(&self, id: &str, subject: &str) {
+        self.publish_type(id, subject, "thing.made");
+    }
+
+    /// Publishes an event that takes it back.
+    pub(crate) fn publish_type(&self, id: &str, subject: &str, event_type: &str) {
+        let event = json!({"specversion": "1.0", "id": id, "source": SOURCE, "type": event_type, "subject": subject,
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "data": {}});
+        let path = format!("/events?subject={SUBJECT}");
+        let headers = [("Content-Type", "application/cloudevents+json")];
+        let answer =
+            http::request(wait::LIMIT, self.port, "POST", &path, &headers, event.to_string().as_bytes());
+        let answer = answer.expect("the dispatcher answers");
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+
+    /// The newest log line with this message about the event.
+    pub(crate) fn logged(&self, message: &str, id: &str) -> Option<Value> {
+        let output = self.running.process.output();
+        let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.into_iter().rfind(|line| line["message"] == message && line["event.id"] == id)
+    }
+
+    /// Waits until a message about the event is logged.
+    pub(crate) fn until_logged(&mut self, message: &str, id: &str) -> Value {
+        let found = wait::within(wait::LIMIT, || {
+            self.running.process.check_alive();
+            self.logged(message, id)
+        });
+        found.unwrap_or_else(|| {
+            panic!("{message} is not logged about {id}:\n{}", self.running.process.evidence())
+        })
+    }
+
+    /// Waits until the event's Job is complete for the dispatcher.
+    pub(crate) fn until_complete(&mut self, id: &str) -> Value {
+        self.until_logged("complete", id)
+    }
+
+    /// The dead letters, whole.
+    pub(crate) fn until_dead_letter(&mut self, id: &str) -> Value {
+        self.until_logged("dead letter", id)
+    }
+}

@@ -1,0 +1,250 @@
+//! An API server that is away, busy, slow, forgetful, or says no: nothing is lost, and the calls are these.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::http;
+use tests::kubernetes::{ApiServer, Effect, Ended, Fault, kubeconfig};
+use tests::proxy::{Mode, Proxy};
+use tests::wait;
+
+use crate::bench::{Bench, Dispatcher};
+use crate::scenario::WELL;
+
+/// Publishes, plays the Job to its end, and waits for the acknowledgement.
+fn flows(bench: &Bench, dispatcher: &mut Dispatcher) {
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+}
+
+/// One fault on creating that is passed over without a word, and these calls.
+fn creating(effect: Effect, calls: &[&str]) {
+    assert_eq!(creating_says(effect, calls), None);
+}
+
+/// One fault on creating, these calls, and what was said about the first delivery.
+fn creating_says(effect: Effect, calls: &[&str]) -> Option<String> {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    server.fault(Fault::once("POST jobs", effect));
+    flows(&bench, &mut dispatcher);
+    assert_eq!(server.job_calls(), calls);
+    assert_eq!(server.faults_left(), 0);
+    dispatcher.logged("failed, to be tried again", "e-1").map(|line| line["reason"].to_string())
+}
+
+#[test]
+fn a_busy_server_is_asked_again_after_the_time_it_wants() {
+    creating(Effect::throttled(1), &["POST jobs/thing-one 429", "POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_conflict_with_a_quota_is_tried_again() {
+    creating(Effect::conflict(), &["POST jobs/thing-one 409", "POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_server_that_cannot_now_is_asked_again() {
+    let effect = Effect::status(503, "ServiceUnavailable", "etcdserver: leader changed", &Value::Null);
+    creating(effect, &["POST jobs/thing-one 503", "POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_broken_answer_is_asked_for_again() {
+    creating(Effect::Cut, &["POST jobs/thing-one 200", "POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_job_made_by_a_call_whose_answer_was_lost_is_found() {
+    creating(
+        Effect::DoneThenCut,
+        &["POST jobs/thing-one 200", "POST jobs/thing-one 409", "GET jobs/thing-one 200", "LIST pods 200"],
+    );
+}
+
+#[test]
+fn a_slow_server_is_waited_for() {
+    creating(Effect::Slow(Duration::from_secs(1)), &["POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+#[test]
+fn an_internal_error_is_tried_again_as_a_new_delivery() {
+    let effect = Effect::status(500, "InternalError", "failed calling webhook \"policy\"", &Value::Null);
+    let said =
+        creating_says(effect, &["POST jobs/thing-one 500", "POST jobs/thing-one 201", "LIST pods 200"]);
+    assert!(said.is_some_and(|said| said.contains("failed calling webhook")));
+}
+
+#[test]
+fn a_namespace_that_is_being_removed_is_reported_and_tried_again() {
+    let said = creating_says(
+        Effect::terminating("default"),
+        &["POST jobs/thing-one 403", "POST jobs/thing-one 201", "LIST pods 200"],
+    );
+    assert!(said.is_some_and(|said| said.contains("is being terminated")));
+}
+
+#[test]
+fn a_missing_permission_names_verb_and_resource_and_is_tried_again() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    server.fault(Fault::once("POST jobs", Effect::forbidden("create", "jobs", "batch")));
+    dispatcher.publish("e-1", "one");
+    let line = dispatcher.until_logged("failed, to be tried again", "e-1");
+    let reason = line["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("cannot create resource \"jobs\"") && reason.contains("Role needs"), "{reason}");
+    let job = bench.until_job("one", None);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+}
+
+#[test]
+fn a_job_that_an_admission_rule_refuses_is_a_dead_letter_with_its_words() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    let words = "admission webhook \"policy.example\" denied the request: no latest tags";
+    server.fault(Fault::once("POST jobs", Effect::status(403, "Forbidden", words, &Value::Null)));
+    dispatcher.publish("e-1", "one");
+    let line = dispatcher.until_dead_letter("e-1");
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("no latest tags")), "{line}");
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 403"]);
+}
+
+#[test]
+fn a_watch_whose_version_is_too_old_is_begun_anew_with_a_list() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    server.expire();
+    server.until_called("LIST jobs", 2);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_watch_that_is_refused_because_its_version_is_too_old_is_begun_anew_with_a_list() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    server.fault(Fault::once("WATCH jobs", Effect::expired()));
+    server.cut_watches();
+    server.until_called("LIST jobs", 2);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+}
+
+#[test]
+fn what_happened_while_the_watch_was_cut_is_seen_after_it() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    server.fault(Fault::once("WATCH jobs", Effect::status(503, "ServiceUnavailable", "busy", &Value::Null)));
+    server.cut_watches();
+    server.until_called("WATCH jobs 503", 1);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_watch_that_is_deaf_and_does_not_know_it_is_helped_by_a_list_now_and_then() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher_with(&["--kube-relist", "1"]);
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    server.hide(true);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+}
+
+#[test]
+fn a_job_removed_unheard_is_missed_in_the_next_list_and_run_again() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher_with(&["--kube-relist", "1"]);
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    server.hide(true);
+    bench.hand.remove_job(&job);
+    server.hide(false);
+    let again = bench.until_job("one", Some(&job));
+    bench.hand.play(&again, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+}
+
+#[test]
+fn a_server_that_goes_away_and_comes_back_loses_nothing() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let proxy = Proxy::before(server.port());
+    let through = kubeconfig(&bench.scratch, proxy.port());
+    let mut dispatcher = bench.dispatcher_through(&through, &["--kube-relist", "2"]);
+    dispatcher.publish("e-1", "kept");
+    let kept = bench.until_job("kept", None);
+    proxy.set(Mode::Refuse);
+    let ready = |port| http::get(port, "/readyz").map(|answer| answer.status).unwrap_or_default();
+    wait::until_true("it says that it is not ready", || ready(dispatcher.port) == 503);
+    dispatcher.publish("e-2", "late");
+    bench.hand.play(&kept, &Ended::well(WELL));
+    proxy.set(Mode::Pass);
+    dispatcher.until_complete("e-1");
+    let late = bench.until_job("late", None);
+    bench.hand.play(&late, &Ended::well(WELL));
+    dispatcher.until_complete("e-2");
+    wait::until_true("it is ready again", || ready(dispatcher.port) == 200);
+    let made: Vec<_> = server.job_calls().into_iter().filter(|call| call.starts_with("POST")).collect();
+    assert_eq!(made, ["POST jobs/thing-kept 201", "POST jobs/thing-late 201"]);
+}
+
+#[test]
+fn pods_that_may_not_be_read_only_cost_the_workers_words() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    server.fault(Fault::times(9, "LIST pods", Effect::forbidden("list", "pods", "")));
+    flows(&bench, &mut dispatcher);
+}
+
+#[test]
+fn a_misspelt_field_that_only_the_server_knows_is_refused_strictly() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    let words = "strict decoding error: unknown field \"spec.backofLimit\"";
+    server.fault(Fault::once("POST jobs", Effect::status(400, "BadRequest", words, &Value::Null)));
+    dispatcher.publish("e-1", "one");
+    let line = dispatcher.until_dead_letter("e-1");
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains(words)), "{line}");
+}
+
+#[test]
+fn a_stopped_dispatcher_hands_its_jobs_on_without_ending_them() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let first = bench.dispatcher();
+    first.publish("e-1", "kept");
+    let job = bench.until_job("kept", None);
+    let pod = bench.hand.start(&job);
+    first.running.terminate().expect_code(0);
+    let mut second = bench.dispatcher();
+    server.until_called("GET jobs/thing-kept", 1);
+    bench.hand.end(&job, &pod, &Ended::well(WELL));
+    assert_eq!(second.until_complete("e-1")["adopted"], true);
+    assert_eq!(
+        server.job_calls(),
+        ["POST jobs/thing-kept 201", "POST jobs/thing-kept 409", "GET jobs/thing-kept 200", "LIST pods 200"]
+    );
+}

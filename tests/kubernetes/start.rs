@@ -1,0 +1,127 @@
+//! How a dispatcher starts where the cluster is not as it should be, and what it shows of its Jobs.
+
+use tests::http;
+use tests::kubernetes::{ApiServer, Effect, Ended, Fault, kubeconfig};
+use tests::proxy::{Mode, Proxy};
+use tests::wait;
+
+use crate::bench::{Bench, Dispatcher};
+use crate::scenario::WELL;
+
+const TOKEN: &str = "operators-only";
+
+fn ready(dispatcher: &Dispatcher) -> (u16, String) {
+    http::get(dispatcher.port, "/readyz").map(|answer| (answer.status, answer.body)).unwrap_or_default()
+}
+
+#[test]
+fn a_dispatcher_started_while_the_server_is_away_waits_for_it() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let proxy = Proxy::before(server.port());
+    proxy.set(Mode::Refuse);
+    let through = kubeconfig(&bench.scratch, proxy.port());
+    let mut dispatcher = bench.start_through(&through);
+    wait::until_true("it says that it is not ready", || ready(&dispatcher).0 == 503);
+    dispatcher.publish("e-1", "one");
+    proxy.set(Mode::Pass);
+    let job = bench.until_job("one", None);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+    wait::until_true("it is ready", || ready(&dispatcher).0 == 200);
+}
+
+#[test]
+fn a_role_without_list_is_named_by_the_readiness_until_it_is_given() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    server.fault(Fault::times(3, "LIST jobs", Effect::forbidden("list", "jobs", "batch")));
+    let through = server.kubeconfig(&bench.scratch);
+    let dispatcher = bench.start_through(&through);
+    wait::until_true("it says what is missing", || {
+        let (status, body) = ready(&dispatcher);
+        status == 503 && body.contains("cannot list resource \"jobs\"") && body.contains("Role")
+    });
+    wait::until_true("it is ready", || ready(&dispatcher).0 == 200);
+}
+
+#[test]
+fn a_missing_namespace_is_reported_and_the_event_waits_for_it() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    bench.hand.remove_namespace(&bench.namespace);
+    dispatcher.publish("e-1", "one");
+    let line = dispatcher.until_logged("failed, to be tried again", "e-1");
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("namespaces")), "{line}");
+    bench.hand.make_namespace(&bench.namespace);
+    let job = bench.until_job("one", None);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+}
+
+#[test]
+fn without_a_cluster_the_start_says_how_to_name_one() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let nowhere = bench.scratch.join("nowhere");
+    let ended = bench.start_through(&nowhere).running.wait();
+    ended.expect_code(78);
+    assert!(ended.output.contains("nowhere"), "{}", ended.output);
+}
+
+#[test]
+fn operators_read_a_pods_output_on_the_page() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher_as_operator(TOKEN);
+    dispatcher.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    bench.hand.play(&job, &Ended::well(WELL));
+    dispatcher.until_complete("e-1");
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let entry = format!("name=Ann&token={TOKEN}&next=/");
+    let login = http::request(wait::LIMIT, dispatcher.port, "POST", "/login", &form, entry.as_bytes());
+    let login = login.expect("an answer");
+    let cookie =
+        login.headers.get("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a session");
+    let get = |path: &str| {
+        let answer = http::request(wait::LIMIT, dispatcher.port, "GET", path, &[("Cookie", cookie)], b"");
+        answer.expect("an answer").body
+    };
+    let logs = wait::until(wait::LIMIT, "the page knows the run", || {
+        let page = get("/customers/one");
+        page.split('"').find(|part| part.starts_with("/runs/")).map(str::to_owned)
+    });
+    let page = get(&logs);
+    assert!(page.contains("last line"), "{page}");
+    let read =
+        server.calls().into_iter().filter(|call| call.starts_with("GET pods/") && call.ends_with("/log 200"));
+    assert_eq!(read.count(), 1, "{:?}", server.calls());
+}
+
+#[test]
+fn two_dispatchers_that_get_the_same_event_at_once_share_one_job() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let (mut one, mut two) = (bench.dispatcher(), bench.dispatcher_apart());
+    one.publish("e-1", "one");
+    two.publish("e-1", "one");
+    let job = bench.until_job("one", None);
+    server.until_called("GET jobs/thing-one 200", 1);
+    bench.hand.play(&job, &Ended::well(WELL));
+    let adopted = [&mut one, &mut two].map(|dispatcher| dispatcher.until_complete("e-1")["adopted"] == true);
+    assert_ne!(adopted[0], adopted[1], "one made it, the other found it");
+    let mut calls = server.job_calls();
+    calls.sort();
+    assert_eq!(
+        calls,
+        [
+            "GET jobs/thing-one 200",
+            "LIST pods 200",
+            "LIST pods 200",
+            "POST jobs/thing-one 201",
+            "POST jobs/thing-one 409",
+        ]
+    );
+}

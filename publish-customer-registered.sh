@@ -223,8 +223,21 @@ for ((number = 1; number <= count; number++)); do
   echo "published: $company, $tier, customer $customer, event $id"
 done
 
-if [[ "$via" == compose ]]; then
-  echo "watch it: the pages that docker compose -f docker/compose.yaml ps names, on 127.0.0.1"
+# page SERVICE PORT TITLE: where the page of a service in the stack is, if it has one.
+page() {
+  local project container address
+  project="$(docker inspect --format '{{index .Config.Labels "com.docker.compose.project"}}' "$stack")"
+  container="$(docker ps --quiet --filter "label=com.docker.compose.project=$project" \
+    --filter "label=com.docker.compose.oneoff=False" --filter "label=com.docker.compose.service=$1" | head -n 1)"
+  address="$(docker port "$container" "$2" 2>/dev/null | head -n 1 || true)"
+  [[ -z "$address" ]] || printf '  %-22s http://%s/\n' "$3" "$address"
+}
+
+if [[ "$via" == compose && "$print" == false ]]; then
+  echo "watch it:"
+  page dispatcher 8080 "the dispatcher"
+  page mail 1080 "mails"
+  page partner 9000 "orders, webhook, CRM"
 elif [[ "$print" == false ]]; then
   echo "on a cluster, watch the Jobs: kubectl get jobs -n default -w"
 fi

@@ -106,7 +106,8 @@ fn objects_of_the_cluster_are_taken_followed_and_told_what_became_of_them() {
     runs(&bench, &mut dispatcher, "e-2", "two", "other-two");
     // The same thing once more: its Job has another name now, and the one before goes.
     runs(&bench, &mut dispatcher, "e-3", "one", "other-one");
-    assert_eq!(bench.hand.job(&bench.namespace, "thing-one"), None);
+    let gone = || bench.hand.job(&bench.namespace, "thing-one").is_none();
+    wait::until_true("the Job of the name before is gone", gone);
     assert!(bench.hand.job(&bench.namespace, "other-two").is_some());
 
     rule.sync("Sometimes");

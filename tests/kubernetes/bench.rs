@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tests::kubernetes::{ApiServer, Hand};
+use tests::kubernetes::{ApiServer, Gate, Hand, Held};
 use tests::program::{Program, Running};
 use tests::scratch::Scratch;
 use tests::{http, port, wait};
@@ -20,8 +20,8 @@ pub(crate) struct Bench {
     pub(crate) namespace: String,
     pub(crate) scratch: Scratch,
     kubeconfig: Option<PathBuf>,
-    /// Of a cluster that was there before, the namespace goes at the end.
-    is_real: bool,
+    /// Of the stand-in. A cluster that was there before has none, and there the namespace goes at the end.
+    gate: Option<Gate>,
 }
 
 impl Bench {
@@ -29,18 +29,18 @@ impl Bench {
     pub(crate) fn on(server: &ApiServer) -> Self {
         let scratch = Scratch::new("kubernetes");
         let kubeconfig = server.kubeconfig(&scratch);
-        Self::made(Hand::on(Some(&kubeconfig)), scratch, Some(kubeconfig), false)
+        Self::made(Hand::on(Some(&kubeconfig)), scratch, Some(kubeconfig), Some(server.gate()))
     }
 
     /// On the cluster that KUBECONFIG names.
     pub(crate) fn real() -> Self {
-        Self::made(Hand::on(None), Scratch::new("cluster"), None, true)
+        Self::made(Hand::on(None), Scratch::new("cluster"), None, None)
     }
 
-    fn made(hand: Hand, scratch: Scratch, kubeconfig: Option<PathBuf>, is_real: bool) -> Self {
+    fn made(hand: Hand, scratch: Scratch, kubeconfig: Option<PathBuf>, gate: Option<Gate>) -> Self {
         let namespace = format!("knapscen-tests-{}", &Uuid::new_v4().simple().to_string()[..8]);
         hand.make_namespace(&namespace);
-        let bench = Self { hand, namespace, scratch, kubeconfig, is_real };
+        let bench = Self { hand, namespace, scratch, kubeconfig, gate };
         bench.write_rule("Continuous", "");
         bench
     }
@@ -190,6 +190,11 @@ data:
         }
     }
 
+    /// Holds up the calls that begin with these words, so that what they read is there before; a real cluster holds up none.
+    pub(crate) fn hold(&self, call: &str) -> Option<Held> {
+        self.gate.as_ref().map(|gate| gate.hold(call))
+    }
+
     /// Waits for the Job of this subject, one that `before` is not.
     pub(crate) fn until_job(&self, subject: &str, before: Option<&Value>) -> Value {
         self.hand.until_job(&self.namespace, &format!("thing-{subject}"), before)
@@ -203,7 +208,7 @@ data:
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        if self.is_real {
+        if self.gate.is_none() {
             self.hand.remove_namespace(&self.namespace);
         }
     }

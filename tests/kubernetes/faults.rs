@@ -136,6 +136,7 @@ fn a_watch_that_is_refused_because_its_version_is_too_old_is_begun_anew_with_a_l
     let mut dispatcher = bench.dispatcher();
     dispatcher.publish("e-1", "one");
     let job = bench.until_job("one", None);
+    server.until_called("WATCH jobs 200", 1);
     server.fault(Fault::once("WATCH jobs", Effect::expired()));
     server.cut_watches();
     server.until_called("LIST jobs", 2);
@@ -150,6 +151,7 @@ fn what_happened_while_the_watch_was_cut_is_seen_after_it() {
     let mut dispatcher = bench.dispatcher();
     dispatcher.publish("e-1", "one");
     let job = bench.until_job("one", None);
+    server.until_called("WATCH jobs 200", 1);
     server.fault(Fault::once("WATCH jobs", Effect::status(503, "ServiceUnavailable", "busy", &Value::Null)));
     server.cut_watches();
     server.until_called("WATCH jobs 503", 1);

@@ -22,21 +22,25 @@ fn given_up(bench: &Bench, dispatcher: &mut Dispatcher, class: &str, words: &str
     tests::wait::until_true("the Job is gone", || bench.job("stuck").is_none());
 }
 
-/// A Pod that never starts, by its status.
+/// A Pod that never starts, by its status. Nobody looks at it before it is there, however long that takes here.
 fn pod_that_waits(bench: &Bench, status: &Value, class: &str, words: &str) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
+    let held = bench.hold("LIST pods");
     dispatcher.publish("e-1", "stuck");
     let job = bench.until_job("stuck", None);
     bench.hand.start_badly(&job, status);
+    drop(held);
     given_up(bench, &mut dispatcher, class, words);
 }
 
 /// A Job that gets no Pod, as its events say.
 fn job_without_a_pod(bench: &Bench, message: &str, class: &str) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
+    let held = bench.hold("LIST pods");
     dispatcher.publish("e-1", "stuck");
     let job = bench.until_job("stuck", None);
     bench.hand.tell(&job, "FailedCreate", message);
+    drop(held);
     given_up(bench, &mut dispatcher, class, message);
 }
 
@@ -75,6 +79,7 @@ pub(crate) fn spent_quota(bench: &Bench) {
 /// A Job that runs longer than the limit is left alone.
 pub(crate) fn job_that_runs_on(bench: &Bench) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
+    let held = bench.hold("LIST pods");
     dispatcher.publish("e-1", "slow");
     let job = bench.until_job("slow", None);
     let pod = bench.hand.start(&job);
@@ -82,6 +87,7 @@ pub(crate) fn job_that_runs_on(bench: &Bench) {
     dispatcher.publish("e-2", "stuck");
     let stuck = bench.until_job("stuck", None);
     bench.hand.start_badly(&stuck, &waiting("ErrImagePull", "no such image"));
+    drop(held);
     dispatcher.until_dead_letter("e-2");
     bench.hand.end(&job, &pod, &Ended::well(WELL));
     dispatcher.until_complete("e-1");

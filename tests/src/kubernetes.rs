@@ -1,8 +1,12 @@
 //! An API server stand-in: keeps objects, versions and watches as Kubernetes does, refuses what Kubernetes refuses, misbehaves
 //! on demand, and records every call. There is no controller and no kubelet: a [`Hand`] plays them, here and on a real cluster.
 
+mod act;
 mod fault;
+mod follow;
 mod hand;
+mod record;
+mod respond;
 mod rules;
 mod serve;
 mod store;
@@ -19,7 +23,9 @@ use crate::{runtime, wait};
 
 pub use fault::{Effect, Fault};
 pub use hand::{Ended, Hand};
+pub use record::Asked;
 
+use self::record::{Call, Record};
 use self::store::Store;
 
 /// A running API server; stopped on drop.
@@ -37,17 +43,17 @@ struct Shared {
     version: watch::Sender<u64>,
     /// Raised to end every open watch.
     cut: watch::Sender<u64>,
+    /// Calls that begin with these words wait.
+    held: watch::Sender<Option<String>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     store: Store,
-    calls: Vec<String>,
-    /// The query of each call.
-    queries: Vec<String>,
+    record: Record,
     faults: Vec<Fault>,
-    /// Watches tell nothing of what happens meanwhile.
-    hiding: bool,
+    /// The bearer token without which nobody is let in, if there is one.
+    token: Option<String>,
     /// A Job is complete as soon as it is there.
     completing: bool,
 }
@@ -59,6 +65,7 @@ impl ApiServer {
             state: Mutex::default(),
             version: watch::Sender::new(0),
             cut: watch::Sender::new(0),
+            held: watch::Sender::new(None),
         });
         let _context = runtime().enter();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -94,6 +101,16 @@ impl ApiServer {
         self.state().faults.push(fault);
     }
 
+    /// No call has an effect any more.
+    pub fn mend(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Calls that begin with these words can be held up.
+    pub fn gate(&self) -> Gate {
+        Gate(Arc::clone(&self.shared))
+    }
+
     /// Faults that have not been used up.
     pub fn faults_left(&self) -> usize {
         self.state().faults.len()
@@ -101,7 +118,7 @@ impl ApiServer {
 
     /// Whether watches say nothing of what happens from now on; what was hidden stays so.
     pub fn hide(&self, hiding: bool) {
-        self.state().hiding = hiding;
+        self.state().store.hide(hiding);
     }
 
     /// Whether a Job is complete as soon as it is there: for measurements.
@@ -127,14 +144,22 @@ impl ApiServer {
 
     /// Every call so far with its answer's status, such as `POST jobs/a 201`. Of the [`Hand`] there are none.
     pub fn calls(&self) -> Vec<String> {
-        self.state().calls.clone()
+        self.record().iter().map(Call::line).collect()
+    }
+
+    /// Every call so far in the words of a Role's rules.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.record().into_iter().map(|call| call.asked).collect()
     }
 
     /// The queries of the calls that begin with these words.
     pub fn queries(&self, call: &str) -> Vec<String> {
-        let state = self.state();
-        let each = state.calls.iter().zip(&state.queries);
-        each.filter(|(made, _)| made.starts_with(call)).map(|(_, query)| query.clone()).collect()
+        let calls = self.record().into_iter();
+        calls.filter(|made| made.words.starts_with(call)).map(|made| made.query).collect()
+    }
+
+    fn record(&self) -> Vec<Call> {
+        wait::until(wait::LIMIT, "every call is answered", || self.state().record.whole())
     }
 
     /// The calls about Jobs and Pods that a dispatcher made, without lists and watches of all Jobs.
@@ -157,6 +182,28 @@ impl ApiServer {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
+    }
+}
+
+/// Holds up calls.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Shared>);
+
+/// Calls are held up until this is dropped.
+#[derive(Debug)]
+pub struct Held(Arc<Shared>);
+
+impl Gate {
+    /// Calls that begin with these words wait from now on; of others none.
+    pub fn hold(&self, call: &str) -> Held {
+        self.0.held.send_replace(Some(call.to_owned()));
+        Held(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.send_replace(None);
     }
 }
 
@@ -187,9 +234,13 @@ impl Shared {
     }
 
     fn put(&self, plural: &str, namespace: &str, name: &str, object: Value) {
-        let mut state = self.state();
-        let version = state.store.put(plural, namespace, name, object);
-        drop(state);
+        self.state().store.put(plural, namespace, name, object);
+        self.changed();
+    }
+
+    /// Watches look for what is new.
+    fn changed(&self) {
+        let version = self.state().store.version();
         self.version.send_replace(version);
     }
 }

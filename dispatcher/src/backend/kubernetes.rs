@@ -40,7 +40,7 @@ const FIELD_MANAGER: &str = "knapscen-dispatcher";
 /// All Jobs that a dispatcher made, whatever their own labels say.
 const SELECTOR: &str = EVENT_LABEL;
 /// How long a Job that is being removed is waited for before it is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// A person waits no longer.
 const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -16,6 +16,8 @@ pub(super) struct Store {
     history: Vec<Change>,
     /// Changes up to this version are forgotten.
     expired: u64,
+    /// Nobody is told of what happens meanwhile.
+    hiding: bool,
 }
 
 /// Something that happened.
@@ -119,11 +121,9 @@ impl Store {
         self.history.clear();
     }
 
-    /// Nobody is told of the changes so far that they have not heard of.
-    pub(super) fn hide_newest(&mut self) {
-        if let Some(change) = self.history.last_mut() {
-            change.hidden = true;
-        }
+    /// Whether nobody is told of what happens from now on.
+    pub(super) fn hide(&mut self, hiding: bool) {
+        self.hiding = hiding;
     }
 
     fn note(&mut self, kind: &'static str, plural: &str, object: Value) {
@@ -132,7 +132,7 @@ impl Store {
             kind,
             plural: plural.to_owned(),
             object,
-            hidden: false,
+            hidden: self.hiding,
         });
     }
 }

@@ -10,6 +10,7 @@ mod image;
 mod orphan;
 mod output;
 mod record;
+mod stretch;
 mod tidy;
 
 use std::collections::BTreeSet;
@@ -17,16 +18,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use shared::config::Secret;
 use shared::error::{Error, Result};
 use tokio::time::Instant;
 
 use self::child::{Ended, Running};
 use self::record::{Folder, Record};
-use super::adoption::{self, Step};
-use super::outcome::StartError;
-use super::policy::{self, Next};
-use super::{Again, Outcome, Ran, Sources, deadline};
+use self::stretch::{Begun, Settled, Try};
+use super::{Again, Outcome, Ran, Sources, adoption, deadline, policy};
 use crate::engine::stop::Stop;
 use crate::plan::{Identity, PlannedJob};
 
@@ -77,116 +77,100 @@ impl Process {
     }
 
     pub(super) async fn run(&self, job: &PlannedJob, again: Again, stop: &Stop) -> Ran {
-        let folder = match Folder::lock(&self.0.settings.state_dir, job, stop).await {
-            Ok(Some(folder)) => folder,
+        let job = Arc::new(needed(job));
+        let (folder, begun) = match self.begin(&job, again, stop).await {
+            Ok(Some(begun)) => begun,
             Ok(None) => return Ran::stopped(),
             Err(error) => return Ran::postponed(error.to_string()),
         };
-        let found = match folder.read().await {
-            Ok(found) => found,
-            Err(error) => return Ran::postponed(error.to_string()),
-        };
-        match adoption::decide(found, &job.identity, again) {
-            Step::Start => self.start(&folder, Record::new(job, again), job, stop).await,
-            Step::Report(record, outcome) => {
-                Ran { outcome, attempts: record.attempt, adopted: true, started_at: Some(record.started()) }
-            }
-            Step::Follow(record) => {
-                let running = Running::adopt(&folder, &record).await;
-                self.follow(&folder, record, running, true, job, stop).await
-            }
-            Step::WaitFor(record) => {
-                let mut other = Running::adopt(&folder, &record).await;
+        match begun {
+            Begun::Ended(ran) => ran,
+            Begun::Running(current) => self.follow(folder, current, &job, stop).await,
+            Begun::Behind(Try { record, mut running, .. }) => {
                 // Nobody else watches its deadline while we hold its folder.
                 tokio::select! {
-                    _ = other.wait() => {}
-                    () = deadline::overdue(deadline::of(job.spec.active_deadline, record.started())) => drop(other.end(job.spec.grace).await),
+                    _ = running.wait() => {}
+                    () = deadline::overdue(deadline::of(job.spec.active_deadline, record.started())) => drop(running.end(job.spec.grace).await),
                     () = stop.draining() => return Ran::stopped(),
                 }
-                self.start(&folder, Record::new(job, again), job, stop).await
+                match self.start(&folder, Record::new(&job, again), &job).await {
+                    Ok((record, running)) => {
+                        self.follow(folder, Try { record, running, adopted: false }, &job, stop).await
+                    }
+                    Err(ran) => ran,
+                }
             }
         }
     }
 
-    async fn start(&self, folder: &Folder, record: Record, job: &PlannedJob, stop: &Stop) -> Ran {
-        match self.spawn(folder, &record, job).await {
-            Ok((record, running)) => self.follow(folder, record, running, false, job, stop).await,
-            Err(error) => Self::not_started(folder, record, error).await,
+    /// Waits until no one else has the Job's folder, looks what is there, and starts where nothing stands against it: in
+    /// one go, because a change of thread costs as much. `None`: the dispatcher stops.
+    async fn begin(
+        &self,
+        job: &Arc<PlannedJob>,
+        again: Again,
+        stop: &Stop,
+    ) -> Result<Option<(Folder, Begun)>> {
+        let name = record::folder_name(&job.namespace, &job.name)?;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let (inner, job, name) = (Arc::clone(&self.0), Arc::clone(job), name.clone());
+            let begun = record::blocking(move || {
+                let Some(folder) = Folder::try_lock(&inner.settings.state_dir, &name)? else {
+                    return Ok(None);
+                };
+                let begun = Begun::of(&inner.settings, &folder, &job, again)?;
+                Ok(Some((folder, begun)))
+            });
+            if let Some(begun) = begun.await? {
+                return Ok(Some(begun));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(160)),
+                () = stop.draining() => return Ok(None),
+            }
         }
     }
 
-    async fn not_started(folder: &Folder, mut record: Record, error: StartError) -> Ran {
-        let ran = Ran::from(error);
-        // What was written before the start would be looked for as a process. Where nothing ran, nothing is remembered:
-        // the same event may come again once what is missing is there.
-        record.end(ran.outcome.clone());
-        let kept =
-            if record.attempt == 0 { folder.clone().remove().await } else { folder.write(&record).await };
-        if let Err(error) = kept {
-            tracing::warn!(job.name = %record.job, error = %error, "the outcome was not recorded");
-        }
-        let started_at = (record.attempt > 0).then(|| record.started());
-        Ran { attempts: record.attempt, started_at, ..ran }
-    }
-
-    async fn spawn(
+    async fn start(
         &self,
         folder: &Folder,
-        record: &Record,
-        job: &PlannedJob,
-    ) -> std::result::Result<(Record, Running), StartError> {
-        let (inner, folder, record, job) = (Arc::clone(&self.0), folder.clone(), record.clone(), job.clone());
-        let started =
-            tokio::task::spawn_blocking(move || child::start(&inner.settings, &folder, record, &job));
-        started.await.map_err(|error| StartError::Later(format!("cannot start a process: {error}")))?
+        record: Record,
+        job: &Arc<PlannedJob>,
+    ) -> std::result::Result<(Record, Running), Ran> {
+        let (inner, folder, job) = (Arc::clone(&self.0), folder.clone(), Arc::clone(job));
+        let started = record::blocking(move || Ok(stretch::start(&inner.settings, &folder, record, &job)));
+        started.await.unwrap_or_else(|error| Err(Ran::postponed(error.to_string())))
     }
 
     /// From a running try to the end of the Job: deadline, retries with backoff, and the record of how it ended.
-    async fn follow(
-        &self,
-        folder: &Folder,
-        mut record: Record,
-        mut running: Running,
-        adopted: bool,
-        job: &PlannedJob,
-        stop: &Stop,
-    ) -> Ran {
-        let spec = &job.spec;
-        let deadline = deadline::of(job.spec.active_deadline, record.started());
-        let outcome = loop {
-            let ended = self.attend(&mut running, deadline, spec.grace, stop).await;
-            let report = folder.report(record.attempt).await;
-            let exit = match ended {
-                Ended::Exited(exit) => exit.or_report(&report),
-                Ended::Overdue(exit) => break policy::overdue(spec, exit, report),
-                Ended::Stopped(exit) if exit.or_report(&report).is_success() => {
-                    break Outcome::Complete { report };
-                }
-                Ended::Stopped(_) => break Outcome::Stopped,
+    async fn follow(&self, folder: Folder, mut current: Try, job: &Arc<PlannedJob>, stop: &Stop) -> Ran {
+        let (adopted, base) = (current.adopted, self.0.settings.backoff);
+        let deadline = deadline::of(job.spec.active_deadline, current.record.started());
+        loop {
+            let ended = self.attend(&mut current.running, deadline, job.spec.grace, stop).await;
+            let (held, asked) = (folder.clone(), Arc::clone(job));
+            let settled = record::blocking(move || {
+                Ok(Settled::of(&held, current.record, &asked.spec, ended, adopted, base))
+            });
+            let (record, exit, report, delay) = match settled.await {
+                Ok(Settled::Ended(ran)) => return ran,
+                Ok(Settled::TryAfter { record, exit, report, delay }) => (record, exit, report, delay),
+                Err(error) => return Ran::postponed(error.to_string()),
             };
-            match policy::next(spec, exit, &report, record.failures, self.0.settings.backoff) {
-                Next::End(outcome) => break outcome,
-                Next::TryAfter { delay, failures } => {
-                    record.failures = failures;
-                    if !deadline::wait(delay, deadline, stop).await {
-                        break match deadline {
-                            Some(at) if at <= Instant::now() => policy::overdue(spec, exit, report),
-                            _ => Outcome::Stopped,
-                        };
-                    }
-                }
+            if !deadline::wait(delay, deadline, stop).await {
+                let outcome = match deadline {
+                    Some(at) if at <= Instant::now() => policy::overdue(&job.spec, exit, report),
+                    _ => Outcome::Stopped,
+                };
+                let ended = record::blocking(move || Ok(stretch::end(&folder, record, outcome, adopted)));
+                return ended.await.unwrap_or_else(|error| Ran::postponed(error.to_string()));
             }
-            match self.spawn(folder, &record, job).await {
-                Ok(next) => (record, running) = next,
-                Err(error) => return Self::not_started(folder, record, error).await,
+            match self.start(&folder, record, job).await {
+                Ok((record, running)) => current = Try { record, running, adopted },
+                Err(ran) => return ran,
             }
-        };
-        record.end(outcome.clone());
-        if let Err(error) = folder.write(&record).await {
-            // The outcome stands; only a redelivery would run the Job again, which is harmless.
-            tracing::warn!(job.name = %job.name, error = %error, "the outcome was not recorded");
         }
-        Ran { outcome, attempts: record.attempt, adopted, started_at: Some(record.started()) }
     }
 
     /// Waits for one try; ends it at the Job's deadline or when the dispatcher's grace time is over.
@@ -223,9 +207,11 @@ impl Process {
         let found = record::of_identity(&state_dir, &identity).await?;
         for (folder, record) in found {
             if adoption::Known::outcome(&record).is_none() {
-                Running::adopt(&folder, &record).await.end(Duration::from_secs(5)).await;
+                let held = folder.clone();
+                let mut running = record::blocking(move || Ok(Running::adopt(&held, &record))).await?;
+                running.end(Duration::from_secs(5)).await;
             }
-            folder.remove().await?;
+            record::blocking(move || folder.remove()).await?;
         }
         Ok(())
     }
@@ -254,6 +240,19 @@ impl Process {
         for pid in self.running().iter() {
             child::signal(*pid, rustix::process::Signal::TERM);
         }
+    }
+}
+
+/// What a process needs of a Job: not its manifest, which is as large again twice.
+fn needed(job: &PlannedJob) -> PlannedJob {
+    PlannedJob {
+        namespace: job.namespace.clone(),
+        name: job.name.clone(),
+        manifest: Value::Null,
+        job: Box::default(),
+        spec: job.spec.clone(),
+        identity: job.identity.clone(),
+        template: job.template.clone(),
     }
 }
 

@@ -51,10 +51,10 @@ pub(super) fn start(
     record.attempt += 1;
     record.process = None;
     let (mut command, program) = command(settings, folder, record.attempt, job)?;
-    folder.write_now(&record).map_err(|error| disk(&error))?;
+    folder.write(&record).map_err(|error| disk(&error))?;
     let child = command.spawn().map_err(|error| spawn_error(&error, &program, job))?;
     record.process = child.id().and_then(|pid| ProcessId::of(i32::try_from(pid).ok()?));
-    if let Err(error) = folder.write_now(&record) {
+    if let Err(error) = folder.write(&record) {
         // It runs; without its pid on disk a crash would look for it by its environment.
         tracing::warn!(job.name = %job.name, error = %error, "the process was not recorded");
     }
@@ -139,16 +139,13 @@ fn disk(error: &io::Error) -> StartError {
 
 impl Running {
     /// The process of a record, if it still runs: by its pid, or by its environment where a crash came before the pid.
-    pub(super) async fn adopt(folder: &Folder, record: &Record) -> Self {
-        let (recorded, termination) = (record.process.clone(), folder.termination(record.attempt));
-        let found = tokio::task::spawn_blocking(move || match recorded {
-            Some(id) => Some(id).filter(ProcessId::is_alive),
-            None => ProcessId::with_variable("TERMINATION_LOG", &termination),
-        });
-        match found.await {
-            Ok(Some(id)) => Self::Adopted(id),
-            _ => Self::Gone,
-        }
+    /// Blocks.
+    pub(super) fn adopt(folder: &Folder, record: &Record) -> Self {
+        let found = match &record.process {
+            Some(id) => Some(id.clone()).filter(ProcessId::is_alive),
+            None => ProcessId::with_variable("TERMINATION_LOG", &folder.termination(record.attempt)),
+        };
+        found.map_or(Self::Gone, Self::Adopted)
     }
 
     pub(super) fn pid(&self) -> Option<i32> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,7 @@ impl ProcessId {
     /// The process that has this pid now. `None` where there is none, it has ended, or there is no `/proc`.
     pub(super) fn of(pid: i32) -> Option<Self> {
         let (state, start) = state_and_start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
-        (!matches!(state, 'Z' | 'X')).then_some(Self { pid, start, boot })
+        (!matches!(state, 'Z' | 'X')).then_some(Self { pid, start, boot: boot()?.to_owned() })
     }
 
     /// Whether this very process is still running.
@@ -41,6 +41,13 @@ impl ProcessId {
                 .then(|| Self::of(pid))?
         })
     }
+}
+
+/// The boot that this process lives in, like every other.
+fn boot() -> Option<&'static str> {
+    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    let read = || Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned());
+    BOOT.get_or_init(read).as_deref()
 }
 
 /// Fields 3 and 22 of `/proc/<pid>/stat`; the second one is the name, in brackets, and may hold anything.

@@ -1,12 +1,13 @@
 //! A Job on disk: `jobs/<namespace>.<name>/` with its record, its output and its termination message.
 //!
-//! One dispatcher at a time owns a folder, by a lock that ends with its holder. Records are replaced whole, so a crash at
-//! any point leaves the old or the new one. They are not flushed: they outlive the dispatcher, not the machine, and
-//! neither does a child.
+//! One dispatcher at a time owns a folder, by a lock on the record's file that ends with its holder. A record is one line
+//! at the end of that file, and the last whole one counts: a crash at any point leaves the old or the new one. They are
+//! not flushed: they outlive the dispatcher, not the machine, and neither does a child. One file that grows, instead of one
+//! that is replaced, because making and removing files is what costs most of all on a disk.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,16 +18,17 @@ use shared::config::Secret;
 use shared::error::{Error, Result};
 
 use super::super::Again;
-use super::super::Report;
 use super::super::adoption::Known;
 use super::super::outcome::MAX_TERMINATION_MESSAGE;
+use super::super::{Ran, Report};
 use super::identity::ProcessId;
 use super::{Outcome, tidy};
-use crate::engine::stop::Stop;
 use crate::plan::{Identity, PlannedJob};
 
 const RECORD: &str = "record.json";
-const LOCK: &str = "lock";
+
+/// A file of records longer than this begins anew with the next event.
+const LONG: u64 = 64 << 10;
 
 /// What is known of a Job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +84,11 @@ impl Record {
         self.ended = Some(Ended { at_ms: milliseconds(SystemTime::now()), outcome });
     }
 
+    /// The Job at its end.
+    pub(super) fn ran(&self, outcome: Outcome, adopted: bool) -> Ran {
+        Ran { outcome, attempts: self.attempt, adopted, started_at: Some(self.started()) }
+    }
+
     /// When it may be removed, in milliseconds since 1970. `None`: never, or not yet known.
     pub(super) fn expires_ms(&self) -> Option<u64> {
         Some(self.ended.as_ref()?.at_ms + self.ttl_seconds? * 1000)
@@ -103,79 +110,62 @@ impl Known for Record {
 pub(super) struct Folder {
     path: PathBuf,
     state_dir: PathBuf,
-    _lock: Arc<File>,
+    /// Nothing of an earlier run is in it.
+    is_new: bool,
+    /// Where the records are, and the lock.
+    file: Arc<File>,
 }
 
 impl Folder {
-    /// Waits until no one else has it. `None`: the dispatcher stops.
-    pub(super) async fn lock(state_dir: &Path, job: &PlannedJob, stop: &Stop) -> Result<Option<Self>> {
-        let name = folder_name(&job.namespace, &job.name)?;
-        let mut pause = Duration::from_millis(10);
-        loop {
-            let (state_dir, name) = (state_dir.to_owned(), name.clone());
-            if let Some(folder) = blocking(move || Self::try_lock(&state_dir, &name)).await? {
-                return Ok(Some(folder));
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(160)),
-                () = stop.draining() => return Ok(None),
-            }
-        }
-    }
-
-    /// The folder, where no one else has it.
+    /// The folder, where no one else has it. Blocks, as all here.
     pub(super) fn try_lock(state_dir: &Path, name: &str) -> io::Result<Option<Self>> {
         let path = state_dir.join("jobs").join(name);
-        make_dir(&path)?;
-        let lock_path = path.join(LOCK);
-        let lock = match File::create(&lock_path) {
-            Ok(lock) => lock,
+        let is_new = make_new_dir(&path)?;
+        let record = path.join(RECORD);
+        let file = match OpenOptions::new().read(true).append(true).create(true).open(&record) {
+            Ok(file) => file,
             // Removed between the two lines by whoever tidies up.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        match lock.try_lock() {
+        match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // A lock on a file that was removed meanwhile guards nothing.
-        let still_there = fs::metadata(&lock_path).is_ok_and(|now| {
-            lock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (now.dev(), now.ino()))
-        });
-        Ok(still_there.then(|| Self { path, state_dir: state_dir.to_owned(), _lock: Arc::new(lock) }))
-    }
-
-    pub(super) async fn read(&self) -> Result<Option<Record>> {
-        let this = self.clone();
-        blocking(move || this.read_now()).await
+        let ours = file.metadata()?;
+        let still_there =
+            fs::metadata(&record).is_ok_and(|now| (ours.dev(), ours.ino()) == (now.dev(), now.ino()));
+        // Whoever made the folder may have lost the race for its lock.
+        let is_new = is_new && ours.len() == 0;
+        Ok(still_there.then(|| Self { path, state_dir: state_dir.to_owned(), is_new, file: Arc::new(file) }))
     }
 
     /// A record that cannot be read is none: running a Job twice is harmless, never running it is not.
-    pub(super) fn read_now(&self) -> io::Result<Option<Record>> {
-        match fs::read(self.path.join(RECORD)) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    pub(super) fn read(&self) -> io::Result<Option<Record>> {
+        if self.is_new {
+            return Ok(None);
         }
+        let (mut file, mut bytes) = (&*self.file, Vec::new());
+        file.rewind()?;
+        file.read_to_end(&mut bytes)?;
+        Ok(last(&bytes))
     }
 
-    pub(super) async fn write(&self, record: &Record) -> Result<()> {
-        let (this, record) = (self.clone(), record.clone());
-        blocking(move || {
-            this.write_now(&record)?;
-            match record.expires_ms() {
-                Some(at) => tidy::remember(&this.state_dir, at, &this.path),
-                None => Ok(()),
-            }
-        })
-        .await
+    pub(super) fn write(&self, record: &Record) -> io::Result<()> {
+        // A line break before it too: what stands there may be half a line of a crash.
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, record)?;
+        line.push(b'\n');
+        (&*self.file).write_all(&line)
     }
 
-    pub(super) fn write_now(&self, record: &Record) -> io::Result<()> {
-        let new = self.path.join("record.new");
-        fs::write(&new, serde_json::to_vec(record)?)?;
-        fs::rename(new, self.path.join(RECORD))
+    /// Writes how the Job ended, and notes when its folder may go.
+    pub(super) fn end(&self, record: &mut Record, outcome: Outcome) -> io::Result<()> {
+        record.end(outcome);
+        self.write(record)?;
+        record.expires_ms().map_or(Ok(()), |at| tidy::remember(&self.state_dir, at, &self.path))
     }
 
     /// An empty file for the output of a try.
@@ -189,34 +179,41 @@ impl Folder {
     }
 
     /// What a try said about itself: its termination message, or the last line of its output.
-    pub(super) async fn report(&self, attempt: u32) -> Report {
-        let this = self.clone();
-        let read = blocking(move || {
-            let said = head(&this.termination(attempt))?;
-            let output = if said.trim().is_empty() { tail(&this.output(attempt))? } else { String::new() };
-            Ok(Report::from_end(&said, &output))
-        });
-        read.await.unwrap_or_default()
+    pub(super) fn report(&self, attempt: u32) -> Report {
+        let read = || {
+            let said = head(&self.termination(attempt))?;
+            let output = if said.trim().is_empty() { tail(&self.output(attempt))? } else { String::new() };
+            io::Result::Ok(Report::from_end(&said, &output))
+        };
+        read().unwrap_or_default()
     }
 
     /// Removes what earlier runs left, so that nothing of them is taken for this one's.
     pub(super) fn clear(&self) -> io::Result<()> {
+        if self.is_new {
+            return Ok(());
+        }
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            if entry.file_name() != LOCK && entry.file_name() != RECORD {
+            if entry.file_name() != RECORD {
                 fs::remove_file(entry.path())?;
             }
+        }
+        // What it says is over: a crash before the next line would only run an answered event's Job again.
+        if self.file.metadata()?.len() > LONG {
+            self.file.set_len(0)?;
         }
         Ok(())
     }
 
-    pub(super) async fn remove(self) -> Result<()> {
-        blocking(move || self.remove_now()).await
-    }
-
-    pub(super) fn remove_now(&self) -> io::Result<()> {
+    pub(super) fn remove(&self) -> io::Result<()> {
         fs::remove_dir_all(&self.path)
     }
+}
+
+/// The newest record of a file.
+fn last(bytes: &[u8]) -> Option<Record> {
+    bytes.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice(line).ok())
 }
 
 /// How the folder of a Job is called below `jobs/`.
@@ -286,7 +283,7 @@ pub(super) async fn of_identity(state_dir: &Path, identity: &Identity) -> Result
         for entry in fs::read_dir(state_dir.join("jobs"))? {
             let Ok(name) = entry?.file_name().into_string() else { continue };
             let path = state_dir.join("jobs").join(&name).join(RECORD);
-            let record = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+            let record = fs::read(path).ok().and_then(|bytes| last(&bytes));
             let Some(record) = record.filter(|record| record.identity == hash) else { continue };
             found.push((Folder::lock_soon(&state_dir, &name)?, record));
         }
@@ -305,15 +302,15 @@ pub(super) async fn prune(state_dir: &Path, identity: &Identity, kept: BTreeSet<
         for entry in fs::read_dir(state_dir.join("jobs"))? {
             let Ok(name) = entry?.file_name().into_string() else { continue };
             let path = state_dir.join("jobs").join(&name).join(RECORD);
-            let record = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+            let record = fs::read(path).ok().and_then(|bytes| last(&bytes));
             if !record.is_some_and(|record| goes(&record)) {
                 continue;
             }
             // Read again under the lock: it may have become another one.
             if let Some(folder) = Folder::try_lock(&state_dir, &name)?
-                && folder.read_now()?.is_some_and(|record| goes(&record))
+                && folder.read()?.is_some_and(|record| goes(&record))
             {
-                folder.remove_now()?;
+                folder.remove()?;
             }
         }
         Ok(())
@@ -322,7 +319,6 @@ pub(super) async fn prune(state_dir: &Path, identity: &Identity, kept: BTreeSet<
 }
 
 fn head(path: &Path) -> io::Result<String> {
-    use std::io::Read;
     let mut bytes = Vec::new();
     match File::open(path) {
         Ok(file) => file.take(MAX_TERMINATION_MESSAGE as u64).read_to_end(&mut bytes)?,
@@ -333,21 +329,31 @@ fn head(path: &Path) -> io::Result<String> {
 }
 
 fn tail(path: &Path) -> io::Result<String> {
-    use std::io::{Read, Seek, SeekFrom};
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(MAX_TERMINATION_MESSAGE as u64)))?;
+    file.seek(io::SeekFrom::Start(length.saturating_sub(MAX_TERMINATION_MESSAGE as u64)))?;
     let mut bytes = Vec::new();
     file.take(MAX_TERMINATION_MESSAGE as u64).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-pub(super) fn make_dir(path: &Path) -> io::Result<()> {
+fn make_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Whether it was not there.
+fn make_new_dir(path: &Path) -> io::Result<bool> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        // Somebody removed the state folder.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(path).map(|()| true),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn milliseconds(time: SystemTime) -> u64 {

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Images, Process, Settings};

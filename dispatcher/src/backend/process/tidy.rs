@@ -60,8 +60,8 @@ fn remove_if_due(state_dir: &Path, name: &str, now_ms: u64) -> io::Result<()> {
     }
     // Locked means that it runs again; then it is listed again at its end.
     let Some(folder) = Folder::try_lock(state_dir, name)? else { return Ok(()) };
-    match folder.read_now()? {
-        Some(record) if record.expires_ms().is_some_and(|at| at <= now_ms) => folder.remove_now(),
+    match folder.read()? {
+        Some(record) if record.expires_ms().is_some_and(|at| at <= now_ms) => folder.remove(),
         _ => Ok(()),
     }
 }

@@ -57,15 +57,48 @@ async fn a_child_started_just_before_the_crash_is_found_without_its_pid() {
     crash_during(&ground, &job).await;
     // As it was on disk between the start and the note of its pid.
     let path = ground.settings.state_dir.join("jobs/default.user-saved-1/record.json");
-    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    record["process"] = Value::Null;
-    std::fs::write(&path, record.to_string()).unwrap();
+    let records = std::fs::read_to_string(&path).unwrap();
+    let before_the_start = records.lines().find(|line| !line.is_empty()).unwrap();
+    assert!(before_the_start.contains(r#""process":null"#), "{before_the_start}");
+    std::fs::write(&path, before_the_start).unwrap();
     let (ran, ()) = tokio::join!(ground.run(&job), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         std::fs::write(ground.path().join("go"), "").unwrap();
     });
     assert!(matches!(ran.outcome, Outcome::Complete { .. }) && ran.adopted, "{ran:?}");
     assert_eq!(ground.counted("began"), 1);
+}
+
+#[tokio::test]
+async fn half_a_line_of_a_crash_hides_neither_what_was_before_nor_what_comes() {
+    let ground = Ground::new();
+    let job = job(&ground, r#"echo x >> "$HERE/began""#);
+    ground.run(&job).await;
+    let path = ground.settings.state_dir.join("jobs/default.user-saved-1/record.json");
+    let half = || {
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{whole}{}", &whole[..100])).unwrap();
+    };
+    half();
+    assert!(ground.run(&job).await.adopted);
+    let mut other = job.clone();
+    other.identity.event_id = "e2".into();
+    assert!(!ground.run(&other).await.adopted);
+    assert!(ground.run(&other).await.adopted);
+    assert_eq!(ground.counted("began"), 2);
+}
+
+#[tokio::test]
+async fn the_record_of_a_job_that_many_events_run_stays_short() {
+    let ground = Ground::new();
+    let mut job = job(&ground, &format!("echo {}", "x".repeat(4000)));
+    let path = ground.settings.state_dir.join("jobs/default.user-saved-1/record.json");
+    for event in 0..40 {
+        job.identity.event_id = event.to_string();
+        assert!(!ground.run(&job).await.adopted);
+        assert!(ground.run(&job).await.adopted);
+        assert!(std::fs::metadata(&path).unwrap().len() < 80_000);
+    }
 }
 
 #[tokio::test]

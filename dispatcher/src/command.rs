@@ -26,6 +26,9 @@ use shared::error::{Error, Result};
 
 use crate::logging;
 
+/// What blocks is short and many at once only in a burst: more threads would cost memory and no less time.
+const MOST_BLOCKING_THREADS: usize = 64;
+
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 65 bad input, 70 a bug, 75 try again later, 78 configuration.
 
@@ -105,7 +108,10 @@ pub fn main() -> ExitCode {
     };
     logging::start(arguments.log_format, arguments.log.as_deref().unwrap_or(usual));
     shared::tls::install_provider();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(MOST_BLOCKING_THREADS)
+        .enable_all()
+        .build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(execute(arguments.command)),
         Err(error) => Err(Error::unavailable("cannot start the runtime").because(error)),

@@ -35,7 +35,7 @@ pub use explain::{
     CriterionExplanation, Explanation, FieldMismatch, SourceExplanation, TriggerExplanation, explain,
 };
 pub use identity::Identity;
-pub use job::PlannedJob;
+pub use job::{JobText, PlannedJob};
 pub use policy::Policy;
 pub use spec::{ExitCodes, FailureAction, FailureRule, JobSpec};
 pub use stamp::{EVENT_LABEL, IDENTITY_LABEL};

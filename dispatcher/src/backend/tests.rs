@@ -2,19 +2,16 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::Outcome;
 use crate::manifest::Place;
-use crate::plan::{Identity, JobSpec, PlannedJob};
+use crate::plan::{Identity, JobSpec, JobText, PlannedJob};
 
 /// The Job `default/user-saved-1` of the event `e1` that runs like this.
 pub(super) fn job(spec: JobSpec) -> PlannedJob {
     PlannedJob {
         namespace: "default".to_owned(),
         name: "user-saved-1".to_owned(),
-        manifest: Value::Null,
-        job: Box::default(),
+        manifest: JobText::default(),
         spec,
         identity: identity("e1"),
         template: Place::of_folder(Path::new("events")),

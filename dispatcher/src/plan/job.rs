@@ -1,5 +1,7 @@
 //! A rendered object, checked, as a Job of this event.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::Value;
 
@@ -15,16 +17,41 @@ pub struct PlannedJob {
     pub namespace: String,
     /// The Job's name: a DNS-1123 name of at most 63 characters.
     pub name: String,
-    /// The whole Job as it goes to the Kubernetes API.
-    pub manifest: Value,
-    /// The same, typed.
-    pub job: Box<Job>,
+    /// The whole Job.
+    pub manifest: JobText,
     /// What the process and docker backends need of it.
     pub spec: JobSpec,
     /// What it is about and which event started it.
     pub identity: Identity,
     /// Where its template stands.
     pub template: Place,
+}
+
+/// A Job as the text that goes to the Kubernetes API. As a tree, or typed, it would take ten times the room, for as long as it runs.
+#[derive(Debug, Clone, Default)]
+pub struct JobText(Arc<str>);
+
+impl JobText {
+    /// The text of this object.
+    pub fn of(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+
+    /// As JSON.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// As a tree.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// Typed.
+    pub fn typed(&self) -> Job {
+        // Nothing is a text that was no Job: that was looked at before.
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
 }
 
 /// Checks a rendered object and makes it a Job of this event.
@@ -62,8 +89,7 @@ fn plan_value(
     Ok(PlannedJob {
         namespace: requested.namespace,
         name,
-        manifest: value,
-        job: Box::new(job),
+        manifest: JobText::of(&value),
         spec,
         identity: identity.clone(),
         template: at.clone(),

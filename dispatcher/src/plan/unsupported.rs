@@ -39,7 +39,7 @@ pub fn unsupported(job: &PlannedJob, backend: BackendKind) -> Vec<String> {
             fields.push(field.to_owned());
         }
     };
-    let Some(spec) = &job.job.spec else { return fields };
+    let Some(spec) = job.manifest.typed().spec else { return fields };
     add(spec.parallelism.is_some_and(|n| n != 1), "spec.parallelism");
     add(spec.completions.is_some_and(|n| n != 1), "spec.completions");
     add(spec.completion_mode.as_deref().is_some_and(|mode| mode != "NonIndexed"), "spec.completionMode");

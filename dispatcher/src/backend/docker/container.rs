@@ -64,10 +64,9 @@ pub(super) fn plan(
             texts.iter().map(|text| expand(text, |name| variables.get(name).cloned())).collect();
         Some(all).filter(|all| !all.is_empty())
     };
-    let pod_spec = job.job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let (no_pod, no_container) = (PodSpec::default(), Container::default());
-    let pod = pod_spec.unwrap_or(&no_pod);
-    let container = pod.containers.first().unwrap_or(&no_container);
+    let pod = pod_of(job).unwrap_or_default();
+    let no_container = Container::default();
+    let (pod, container) = (&pod, pod.containers.first().unwrap_or(&no_container));
     let (entrypoint, cmd) = (expanded(&spec.command), expanded(&spec.args));
     Ok(ContainerCreateBody {
         image: Some(spec.image.clone()),
@@ -87,11 +86,16 @@ pub(super) fn plan(
 
 /// Whether the image's own user decides, and must not be root.
 pub(super) fn trusts_image_user(job: &PlannedJob) -> bool {
-    let Some(pod) = job.job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) else { return false };
+    let Some(pod) = pod_of(job) else { return false };
     let Some(container) = pod.containers.first() else { return false };
     let (own, shared) = (container.security_context.as_ref(), pod.security_context.as_ref());
     let user = own.and_then(|own| own.run_as_user).or(shared.and_then(|shared| shared.run_as_user));
-    user.is_none() && non_root(pod, container)
+    user.is_none() && non_root(&pod, container)
+}
+
+/// The Job's Pod.
+pub(super) fn pod_of(job: &PlannedJob) -> Option<PodSpec> {
+    job.manifest.typed().spec?.template.spec
 }
 
 fn non_root(pod: &PodSpec, container: &Container) -> bool {

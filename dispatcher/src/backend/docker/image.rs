@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::super::Cause;
 use super::super::outcome::StartError;
 use super::client::{Client, Trouble};
+use super::container::pod_of;
 use crate::engine::stop::Stop;
 use crate::plan::PlannedJob;
 
@@ -28,8 +29,8 @@ pub(super) enum PullPolicy {
 
 impl PullPolicy {
     pub(super) fn of(job: &PlannedJob) -> Self {
-        let pod = job.job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-        let container = pod.and_then(|pod| pod.containers.first());
+        let pod = pod_of(job);
+        let container = pod.as_ref().and_then(|pod| pod.containers.first());
         match container.and_then(|container| container.image_pull_policy.as_deref()) {
             Some("Always") => Self::Always,
             Some("Never") => Self::Never,

@@ -293,8 +293,8 @@ impl<'a> Run<'a> {
     }
 
     fn labels(&self, record: &Record) -> HashMap<String, String> {
-        let template = self.job.job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
-        let own = template.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
+        let template = self.job.manifest.typed().spec.and_then(|spec| spec.template.metadata);
+        let own = template.and_then(|metadata| metadata.labels).unwrap_or_default();
         let scope = &self.inner.settings.scope;
         own.into_iter()
             .chain(self.inner.settings.labels.clone())

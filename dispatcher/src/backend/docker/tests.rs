@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::ground::Ground;
 use crate::backend::tests::{identity, job as planned, message};
 use crate::backend::{Again, Cause, Outcome, Ran};
-use crate::plan::{ExitCodes, FailureAction, FailureRule, JobSpec, PlannedJob};
+use crate::plan::{ExitCodes, FailureAction, FailureRule, JobSpec, JobText, PlannedJob};
 
 /// A Job that runs this script as nobody in particular.
 fn job(ground: &Ground, script: &str) -> PlannedJob {
@@ -49,7 +49,7 @@ fn job(ground: &Ground, script: &str) -> PlannedJob {
 /// Gives the Job this Pod, of which the backend reads the walls.
 fn pod(job: &mut PlannedJob, pod: &Value) {
     let whole = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}});
-    *job.job = serde_json::from_value(whole).unwrap();
+    job.manifest = JobText::of(&whole);
 }
 
 fn is_complete(ran: &Ran) -> bool {

@@ -12,6 +12,7 @@ use kube::client::Body;
 use kube::core::Request;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use super::FIELD_MANAGER;
 use super::fault::{Fault, Kind};
@@ -28,10 +29,14 @@ const MOST_CONFLICTS: u32 = 10;
 /// Lines of output that are asked for.
 const MOST_LINES: i64 = 1000;
 
+/// Calls under way: each has a connection of its own, whose buffers stay for a while.
+const MOST_AT_ONCE: usize = 64;
+
 /// Makes the calls.
 pub(super) struct Calls {
     client: kube::Client,
     limit: Limit,
+    at_once: Semaphore,
     /// Whether somebody has said that the API server is away.
     away: AtomicBool,
 }
@@ -53,7 +58,8 @@ impl fmt::Debug for Calls {
 
 impl Calls {
     pub(super) fn new(client: kube::Client, rate: Rate) -> Self {
-        Self { client, limit: Limit::new(rate), away: AtomicBool::new(false) }
+        let at_once = Semaphore::new(MOST_AT_ONCE);
+        Self { client, limit: Limit::new(rate), at_once, away: AtomicBool::new(false) }
     }
 
     /// Creates the Job; [`Kind::Exists`] where one of its name is there.
@@ -68,7 +74,7 @@ impl Calls {
 
     async fn post<T: DeserializeOwned>(&self, job: &PlannedJob, dry_run: bool) -> Result<T> {
         let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
-        let body = serde_json::to_vec(&job.manifest).map_err(|error| cannot("POST jobs", error))?;
+        let body = job.manifest.text().as_bytes().to_vec();
         let mut request =
             jobs(&job.namespace).create(&parameters, body).map_err(|error| cannot("POST jobs", error))?;
         // Misspelt and repeated fields are errors, not lost.
@@ -176,7 +182,10 @@ impl Calls {
         loop {
             tries += 1;
             self.limit.turn().await;
-            let fault = match self.once(what, &request).await {
+            let at_once = self.at_once.acquire().await;
+            let done = self.once(what, &request).await;
+            drop(at_once);
+            let fault = match done {
                 Ok(bytes) => {
                     if self.away.swap(false, Ordering::Relaxed) {
                         tracing::info!("the API server answers again");

@@ -1,21 +1,53 @@
-//! A Job as the API server shows it: who it is and how far it has come. Its spec is not read: it is ours.
+//! A Job as the API server shows it: who it is and how far it has come. What is ours, such as its spec and its annotations, is not
+//! read, nor who has written what: that would be most of its size, for as long as it runs.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+use crate::plan::{EVENT_LABEL, IDENTITY_LABEL};
 
 /// What is read of a Job.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Seen {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "metadata")]
     pub(super) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) status: JobStatus,
+}
+
+/// What is read of its metadata.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    name: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+}
+
+fn metadata<'de, D: Deserializer<'de>>(source: D) -> Result<ObjectMeta, D::Error> {
+    let mut read = Metadata::deserialize(source)?;
+    if let Some(labels) = &mut read.labels {
+        labels.retain(|name, _| [EVENT_LABEL, IDENTITY_LABEL].contains(&name.as_str()));
+    }
+    Ok(ObjectMeta {
+        name: read.name,
+        uid: read.uid,
+        resource_version: read.resource_version,
+        labels: read.labels,
+        creation_timestamp: read.creation_timestamp,
+        deletion_timestamp: read.deletion_timestamp,
+        ..ObjectMeta::default()
+    })
 }
 
 impl Seen {

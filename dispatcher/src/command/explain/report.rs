@@ -41,7 +41,7 @@ pub(super) fn text(event: &IncomingEvent, explanation: &Explanation, paint: Pain
     }
     for job in explanation.triggers.iter().filter_map(|one| one.outcome.as_ref().ok()).flat_map(jobs) {
         line("---".into());
-        line(yaml(&job.manifest).trim_end().to_owned());
+        line(yaml(&job.manifest.value()).trim_end().to_owned());
     }
     out
 }
@@ -149,7 +149,7 @@ fn machine_trigger(trigger: &TriggerExplanation) -> Value {
                 Ok(Action::Create { sync, jobs, .. }) => {
                     value["action"] = "Create".into();
                     value["syncMode"] = json!(sync);
-                    value["jobs"] = jobs.iter().map(|job| job.manifest.clone()).collect();
+                    value["jobs"] = jobs.iter().map(|job| job.manifest.value()).collect();
                 }
                 Ok(Action::Delete { .. }) => value["action"] = "Delete".into(),
                 Ok(Action::Skip(reason)) => {

@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
+use k8s_openapi::api::batch::v1::JobSpec;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use regex::Regex;
 
 use super::{image, locate};
-use crate::manifest::{Manifests, Problem};
+use crate::manifest::{EventTrigger, Manifests, Problem, SyncMode};
 use crate::plan::{BackendKind, FailureAction, PlannedJob, unsupported};
 
 /// Exit codes after which no retry can help: bad input, a bug, bad configuration.
@@ -39,8 +40,11 @@ pub(super) fn job(
     let mut warn = |field: &str, message: &str| {
         problems.push(Problem::warning(&locate::field(set, &job.template, field), field, message));
     };
-    ends(job, &mut warn);
-    if let Some(pod) = job.job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) {
+    let spec = job.manifest.typed().spec;
+    let is_of = |trigger: &&EventTrigger| trigger.name == job.identity.trigger;
+    let is_once = set.triggers.iter().find(is_of).is_some_and(|trigger| trigger.sync == SyncMode::OneTime);
+    ends(job, spec.as_ref(), is_once, &mut warn);
+    if let Some(pod) = spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) {
         walls(pod, &mut warn);
     }
     let entry = |entry: &crate::manifest::Entry| entry.place.first == job.template;
@@ -76,7 +80,7 @@ pub(super) fn job(
 }
 
 /// How the Job ends.
-fn ends(job: &PlannedJob, warn: &mut impl FnMut(&str, &str)) {
+fn ends(job: &PlannedJob, spec: Option<&JobSpec>, is_once: bool, warn: &mut impl FnMut(&str, &str)) {
     let missing: Vec<String> = HOPELESS
         .into_iter()
         .filter(|code| job.spec.failure_action(*code) != Some(FailureAction::FailJob))
@@ -89,7 +93,7 @@ fn ends(job: &PlannedJob, warn: &mut impl FnMut(&str, &str)) {
         );
         warn("spec.podFailurePolicy", &message);
     }
-    let Some(spec) = &job.job.spec else { return };
+    let Some(spec) = spec else { return };
     let rules = spec.pod_failure_policy.iter().flat_map(|policy| &policy.rules);
     let ignores_disruption = rules.clone().any(|rule| {
         let conditions = rule.on_pod_conditions.iter().flatten();
@@ -105,11 +109,17 @@ fn ends(job: &PlannedJob, warn: &mut impl FnMut(&str, &str)) {
     for (field, is_set) in [
         ("backoffLimit", spec.backoff_limit.is_some()),
         ("activeDeadlineSeconds", spec.active_deadline_seconds.is_some()),
-        ("ttlSecondsAfterFinished", spec.ttl_seconds_after_finished.is_some()),
+        ("ttlSecondsAfterFinished", is_once || spec.ttl_seconds_after_finished.is_some()),
     ] {
         if !is_set {
             warn(&format!("spec.{field}"), "is not set");
         }
+    }
+    if is_once && spec.ttl_seconds_after_finished.is_some() {
+        warn(
+            "spec.ttlSecondsAfterFinished",
+            "should not be set with syncMode OneTime: once lasts as long as the Job is kept",
+        );
     }
     let pod = spec.template.spec.as_ref();
     if pod.and_then(|pod| pod.restart_policy.as_deref()) != Some("Never") {

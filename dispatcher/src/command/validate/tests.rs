@@ -142,6 +142,13 @@ fn what_a_job_lacks_is_a_warning_that_names_the_field() {
 }
 
 #[test]
+fn a_job_that_runs_once_should_be_kept() {
+    let report = changed("customer-saved/eventtrigger.yaml", "syncMode: Continuous", "syncMode: OneTime");
+    let said = "once lasts as long as the Job is kept";
+    assert!(report.problems.iter().any(|problem| problem.message.contains(said)), "{report:?}");
+}
+
+#[test]
 fn quotes_escaped_by_hand_are_linted() {
     let report =
         changed(JOB, "{{ get $data \"name\" | quote }}", r#""{{ get $data "name" | replace "\"" "\\\"" }}""#);

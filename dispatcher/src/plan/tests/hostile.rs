@@ -60,15 +60,17 @@ fn a_job_name_from_event_data_is_made_valid_and_the_true_one_is_kept() {
     let first = make();
     assert!(super::super::name::is_dns_name(&first.name), "{}", first.name);
     assert_eq!(first.name, make().name);
-    assert_eq!(first.manifest["metadata"]["name"], first.name);
+    assert_eq!(first.manifest.value()["metadata"]["name"], first.name);
     assert_eq!(
-        first.manifest["metadata"]["annotations"]["dispatcher.knapscen.disco/requested-name"],
+        first.manifest.value()["metadata"]["annotations"]["dispatcher.knapscen.disco/requested-name"],
         format!("job-{hostile}")
     );
     let kept = jobs(plan_one(&text, &event(json!({})))).remove(0);
     assert_eq!(kept.name, "job-s-1");
     assert!(
-        kept.manifest["metadata"]["annotations"].get("dispatcher.knapscen.disco/requested-name").is_none()
+        kept.manifest.value()["metadata"]["annotations"]
+            .get("dispatcher.knapscen.disco/requested-name")
+            .is_none()
     );
 }
 
@@ -90,12 +92,12 @@ fn a_text_of_digits_is_a_number_where_the_field_wants_one_and_a_text_elsewhere()
     );
     let plan = |name: &str| plan_one(&text, &event(json!({"data": {"name": name, "none": ""}})));
     let job = jobs(plan("3")).remove(0);
-    assert_eq!(job.manifest["spec"]["parallelism"], 3);
+    assert_eq!(job.manifest.value()["spec"]["parallelism"], 3);
     assert_eq!(
-        (job.spec.active_deadline, job.manifest["spec"]["activeDeadlineSeconds"].is_null()),
+        (job.spec.active_deadline, job.manifest.value()["spec"]["activeDeadlineSeconds"].is_null()),
         (None, true)
     );
-    assert_eq!(job.manifest.pointer("/spec/template/spec/containers/0/env/0/value").unwrap(), "3");
+    assert_eq!(job.manifest.value().pointer("/spec/template/spec/containers/0/env/0/value").unwrap(), "3");
     assert!(fault(plan("three")).contains("spec.parallelism: invalid type: string, expected i32"));
     // What the manifest itself writes is not made right: elsewhere it would not be.
     let quoted = text.replace("parallelism: {{ .CloudEvent.data.name }}", "parallelism: \"3\"");
@@ -109,8 +111,10 @@ fn a_text_of_digits_is_a_number_where_the_field_wants_one_and_a_text_elsewhere()
 fn a_label_from_event_data_is_made_valid_and_the_true_one_is_kept() {
     let text = job("j", QUOTED)
         .replace("  name: j\n", "  name: j\n  labels: {customer: \"{{ .CloudEvent.data.name }}\"}\n");
-    let job =
-        jobs(plan_one(&text, &event(json!({"data": {"name": "TechCorp Solutions"}})))).remove(0).manifest;
+    let job = jobs(plan_one(&text, &event(json!({"data": {"name": "TechCorp Solutions"}}))))
+        .remove(0)
+        .manifest
+        .value();
     assert!(job["metadata"]["labels"]["customer"].as_str().unwrap().starts_with("TechCorp-Solutions-"));
     let kept = job["metadata"]["annotations"]["dispatcher.knapscen.disco/requested-labels"].as_str().unwrap();
     assert_eq!(kept, r#"{"customer":"TechCorp Solutions"}"#);
@@ -201,7 +205,7 @@ fn no_special_rights_are_given_unless_allowed() {
 
 #[test]
 fn a_template_that_says_nothing_of_a_token_gets_none() {
-    let job = jobs(plan_one(&job("j", QUOTED), &event(json!({})))).remove(0).manifest;
+    let job = jobs(plan_one(&job("j", QUOTED), &event(json!({})))).remove(0).manifest.value();
     assert_eq!(job.pointer("/spec/template/spec/automountServiceAccountToken").unwrap(), false);
 }
 

@@ -211,12 +211,13 @@ fn a_source_or_subject_that_is_no_label_still_gets_its_job() {
         let source = if value.is_empty() { "s" } else { &value };
         let job =
             jobs(plan_one(&job("j", PLAIN), &event(json!({"subject": value, "source": source})))).remove(0);
-        let labels = job.manifest["metadata"]["labels"].as_object().unwrap();
+        let manifest = job.manifest.value();
+        let labels = manifest["metadata"]["labels"].as_object().unwrap();
         assert!(
             labels.values().all(|label| fit_label(label.as_str().unwrap()) == label.as_str().unwrap()),
             "{labels:?}"
         );
-        assert_eq!(job.manifest["metadata"]["annotations"]["dispatcher.knapscen.disco/subject"], value);
+        assert_eq!(manifest["metadata"]["annotations"]["dispatcher.knapscen.disco/subject"], value);
         checked += 1;
     }
     assert_eq!(checked, 13);

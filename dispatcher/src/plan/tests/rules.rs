@@ -232,7 +232,7 @@ fn without_the_annotation_the_text_is_taken_as_it_stands() {
     let set = manifests(&[SOURCE, &trigger(""), &map]);
     let job = jobs(plan_all(&set, &event(json!({}))).remove(0)).remove(0);
     assert_eq!(
-        job.manifest.pointer("/spec/template/spec/containers/0/env/0/value").unwrap(),
+        job.manifest.value().pointer("/spec/template/spec/containers/0/env/0/value").unwrap(),
         "{{ .CloudEvent.data.name }}"
     );
 }
@@ -278,7 +278,7 @@ fn the_identity_is_trigger_source_and_subject_and_a_delivery_is_source_and_id() 
 fn labels_hold_hashes_and_annotations_the_true_values() {
     let plan = plan_one(&job("j", PLAIN), &event(json!({"subject": "john smith:@x/", "id": "a b"})));
     let (hash, event_hash) = (plan.identity.hash(), plan.identity.event_hash());
-    let job = jobs(plan).remove(0).manifest;
+    let job = jobs(plan).remove(0).manifest.value();
     for labels in ["/metadata/labels", "/spec/template/metadata/labels"] {
         let labels = job.pointer(labels).unwrap();
         assert_eq!((&labels[IDENTITY_LABEL], &labels[EVENT_LABEL]), (&json!(hash), &json!(event_hash)));

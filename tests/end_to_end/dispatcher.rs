@@ -43,8 +43,9 @@ fn what_is_no_event_is_a_dead_letter_whole_and_can_be_dropped() {
         &json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "hopcount": 33}),
     );
     let letters = system.until_dead_letters(2);
-    assert_eq!(letters[0]["payload_base64"], "//4gbm90IGFuIGV2ZW50");
-    assert!(letters[1]["reason"].to_string().contains("hops"), "{}", letters[1]);
+    // Both are under way at once: either may be the first.
+    assert!(letters.iter().any(|letter| letter["payload_base64"] == "//4gbm90IGFuIGV2ZW50"), "{letters:?}");
+    assert!(letters.iter().any(|letter| letter["reason"].to_string().contains("hops")), "{letters:?}");
     system.command(&["dead-letters", "drop", "--all"]).run_to(0);
     assert_eq!(system.dead_letters().len(), 0);
 }

@@ -42,8 +42,10 @@ fn two_dispatchers_write_one_history_that_balances_and_leaves_no_run_open() {
         "{:?}",
         system.database.rows("SELECT * FROM history_totals")
     );
-    let page = tests::http::get(second.port, "/").unwrap().body;
     let words = |done: usize| format!("save-user on user-saved: 0 waiting, 0 running, {done} done, 0 failed");
     let saved = system.database.count("job_runs WHERE trigger_name = 'user-saved-trigger'");
-    assert!(page.contains(&words(saved)), "{saved} {page}");
+    wait::until(LIMIT, &format!("the page counts {saved} Jobs that saved a user"), || {
+        let page = tests::http::get(second.port, "/").ok()?.body;
+        page.contains(&words(saved)).then_some(())
+    });
 }

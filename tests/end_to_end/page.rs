@@ -102,7 +102,7 @@ fn a_page_changes_by_itself_when_something_happens() {
     let ground = Ground::start();
     ground.open("/");
     ground.browser.until_text("#live", "Live");
-    assert!(ground.browser.text("[data-part=attention]").contains("Nobody is stuck"));
+    ground.browser.until_text("[data-part=attention]", "Nobody is stuck");
     ground.browser.script("window.untouched = true");
     ground.publish_hopeless("<script>document.title = 'owned'</script>");
     ground.browser.until_text("[data-part=attention]", "<script>document.title = 'owned'</script>");
@@ -125,7 +125,7 @@ fn an_operator_replays_by_a_click_with_scripts_and_without() {
     for (round, scripts) in [(1, true), (2, false)] {
         ground.browser.scripts(scripts);
         ground.log_in("/dead-letters");
-        assert!(ground.browser.text("[data-part=letters]").contains("platinum"));
+        ground.browser.until_text("[data-part=letters]", "platinum");
         ground.browser.click("button[value=replay]");
         ground.browser.until_text(".note.good", "1 dead letter replayed.");
         // It fails again, as it must: another number, and one more replay.
@@ -133,7 +133,7 @@ fn an_operator_replays_by_a_click_with_scripts_and_without() {
             let letters = ground.system.dead_letters();
             letters.iter().any(|letter| letter["replay"] == round).then_some(())
         });
-        assert!(ground.browser.text("[data-part=acts]").contains("Ann Operator"));
+        ground.browser.until_text("[data-part=acts]", "Ann Operator");
         ground.browser.click(".who button");
         ground.browser.until_text(".who", "Log in");
     }

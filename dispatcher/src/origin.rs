@@ -2,6 +2,7 @@
 
 pub mod cluster;
 mod condition;
+mod object;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -3,40 +3,32 @@
 use serde_json::json;
 use tests::kubernetes::{ApiServer, Ended};
 
-use crate::bench::Bench;
-use crate::scenario::WELL;
+use crate::bench::{Bench, WELL};
 
 /// Another event's ended Job makes room; its Pods go with it.
 pub(crate) fn ended_of_another_event(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let first = bench.until_job("one", None);
-    bench.hand.play(&first, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    let first = bench.runs(&mut dispatcher, "e-1", "one");
     dispatcher.publish("e-2", "one");
     let second = bench.until_job("one", Some(&first));
-    bench.hand.play(&second, &Ended::well(WELL));
-    dispatcher.until_complete("e-2");
+    bench.finish(&mut dispatcher, "e-2", &second);
 }
 
 /// Another event's running Job is waited for, and then makes room.
 pub(crate) fn running_of_another_event(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let first = bench.until_job("one", None);
+    let first = bench.begin(&dispatcher, "e-1", "one");
     let pod = bench.hand.start(&first);
     dispatcher.publish("e-2", "one");
     dispatcher.publish("e-3", "other");
     // The other thing is not held up.
     let other = bench.until_job("other", None);
-    bench.hand.play(&other, &Ended::well(WELL));
-    dispatcher.until_complete("e-3");
+    bench.finish(&mut dispatcher, "e-3", &other);
     assert_eq!(bench.job("one").expect("the Job")["metadata"]["uid"], first["metadata"]["uid"]);
     bench.hand.end(&first, &pod, &Ended::well(WELL));
     dispatcher.until_complete("e-1");
     let second = bench.until_job("one", Some(&first));
-    bench.hand.play(&second, &Ended::well(WELL));
-    dispatcher.until_complete("e-2");
+    bench.finish(&mut dispatcher, "e-2", &second);
 }
 
 /// Somebody else's Job is never touched.
@@ -59,10 +51,7 @@ pub(crate) fn of_somebody_else(bench: &Bench) {
 pub(crate) fn once_is_enough(bench: &Bench) {
     bench.write_rule("OneTime", "");
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let first = bench.until_job("one", None);
-    bench.hand.play(&first, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    let first = bench.runs(&mut dispatcher, "e-1", "one");
     dispatcher.publish("e-2", "one");
     let line = dispatcher.until_complete("e-2");
     assert_eq!(line["adopted"], true);
@@ -72,23 +61,20 @@ pub(crate) fn once_is_enough(bench: &Bench) {
 /// A Job that ended and went away while no dispatcher was there is run again: its end was never seen.
 pub(crate) fn gone_unseen(bench: &Bench) {
     let mut first = bench.dispatcher();
-    first.publish("e-1", "gone");
-    let job = bench.until_job("gone", None);
+    let job = bench.begin(&first, "e-1", "gone");
     first.running.kill();
     bench.hand.play(&job, &Ended::well(WELL));
     bench.hand.remove_job(&job);
     let mut second = bench.dispatcher();
     let again = bench.until_job("gone", Some(&job));
-    bench.hand.play(&again, &Ended::well(WELL));
-    let line = second.until_complete("e-1");
+    let line = bench.finish(&mut second, "e-1", &again);
     assert_eq!(line["adopted"], false);
 }
 
 /// A Job that failed while no dispatcher was there is a dead letter all the same.
 pub(crate) fn failed_unseen(bench: &Bench) {
     let mut first = bench.dispatcher();
-    first.publish("e-1", "bad");
-    let job = bench.until_job("bad", None);
+    let job = bench.begin(&first, "e-1", "bad");
     first.running.kill();
     bench.hand.play(&job, &Ended::badly(65, "bad tier", "PodFailurePolicy"));
     let mut second = bench.dispatcher();
@@ -99,22 +85,17 @@ pub(crate) fn failed_unseen(bench: &Bench) {
 /// Who removes a running Job does not lose its event.
 pub(crate) fn removed_while_it_runs(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let job = bench.begin(&dispatcher, "e-1", "one");
     bench.hand.start(&job);
     bench.hand.remove_job(&job);
     let again = bench.until_job("one", Some(&job));
-    bench.hand.play(&again, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &again);
 }
 
 /// A `Delete` event removes the Job of the same trigger, source and subject, and its Pods.
 pub(crate) fn deleted_by_an_event(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.runs(&mut dispatcher, "e-1", "one");
     dispatcher.publish_type("e-2", "one", "thing.removed");
     tests::wait::until_true("the Job is gone", || bench.job("one").is_none());
 }
@@ -122,8 +103,7 @@ pub(crate) fn deleted_by_an_event(bench: &Bench) {
 /// A `Delete` event removes a running Job for good: the event that made it is given up, not run again.
 pub(crate) fn deleted_while_it_runs(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let job = bench.begin(&dispatcher, "e-1", "one");
     bench.hand.start(&job);
     dispatcher.publish_type("e-2", "one", "thing.removed");
     let line = dispatcher.until_dead_letter("e-1");

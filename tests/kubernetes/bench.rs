@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tests::kubernetes::{ApiServer, Gate, Hand, Held};
+use tests::kubernetes::{ApiServer, Ended, Gate, Hand, Held};
 use tests::program::{Program, Running};
 use tests::scratch::Scratch;
-use tests::{http, port, wait};
+use tests::{Setting, http, port, wait};
 use uuid::Uuid;
 
 /// The source of all events here.
 pub(crate) const SOURCE: &str = "tests";
 const SUBJECT: &str = "thing-made";
+/// A worker's last words.
+pub(crate) const WELL: &str = r#"{"step":"tests","outcome":"done","exit_code":0}"#;
 
 /// A namespace to work in.
 pub(crate) struct Bench {
@@ -121,6 +123,12 @@ data:
         Self::ready(self.start_on(program, None, &self.scratch.join("events")))
     }
 
+    /// A dispatcher behind a command, with nothing but these settings to find the cluster by, ready.
+    pub(crate) fn dispatcher_in_pod(&self, behind: &[&str], settings: Vec<Setting>) -> Dispatcher {
+        let program = Self::embedded(&self.scratch.join("queue.db")).behind(behind).settings(settings);
+        Self::ready(self.start_here(program, &self.scratch.join("events")))
+    }
+
     /// A dispatcher that reaches the cluster another way, and may not become ready.
     pub(crate) fn start_through(&self, kubeconfig: &Path) -> Dispatcher {
         self.start(Some(kubeconfig), &[])
@@ -163,9 +171,12 @@ data:
     }
 
     fn start_on(&self, program: Program, kubeconfig: Option<&Path>, events: &Path) -> Dispatcher {
+        self.start_here(self.on_cluster(program, kubeconfig), events)
+    }
+
+    fn start_here(&self, program: Program, events: &Path) -> Dispatcher {
         let port = port::free();
-        let program = self
-            .on_cluster(program, kubeconfig)
+        let program = program
             .argument("--events")
             .argument(events)
             .argument("--listen")
@@ -198,6 +209,25 @@ data:
     /// Waits for the Job of this subject, one that `before` is not.
     pub(crate) fn until_job(&self, subject: &str, before: Option<&Value>) -> Value {
         self.hand.until_job(&self.namespace, &format!("thing-{subject}"), before)
+    }
+
+    /// Publishes an event, and waits for its Job.
+    pub(crate) fn begin(&self, dispatcher: &Dispatcher, id: &str, subject: &str) -> Value {
+        dispatcher.publish(id, subject);
+        self.until_job(subject, None)
+    }
+
+    /// Plays the Job to a good end, and waits until its event is done. Gives what is logged of it.
+    pub(crate) fn finish(&self, dispatcher: &mut Dispatcher, id: &str, job: &Value) -> Value {
+        self.hand.play(job, &Ended::well(WELL));
+        dispatcher.until_complete(id)
+    }
+
+    /// An event from its publication to its end. Gives its Job.
+    pub(crate) fn runs(&self, dispatcher: &mut Dispatcher, id: &str, subject: &str) -> Value {
+        let job = self.begin(dispatcher, id, subject);
+        self.finish(dispatcher, id, &job);
+        job
     }
 
     /// The Job of this subject.

@@ -5,7 +5,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod adoption;
-#[expect(dead_code, reason = "a broken network is for another test")]
+#[expect(dead_code, reason = "a stand-in and a broken network are for another test")]
 mod bench;
 mod flow;
 mod scenario;

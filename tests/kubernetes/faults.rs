@@ -8,15 +8,14 @@ use tests::kubernetes::{ApiServer, Effect, Ended, Fault, kubeconfig};
 use tests::proxy::{Mode, Proxy};
 use tests::wait;
 
-use crate::bench::{Bench, Dispatcher};
-use crate::scenario::WELL;
+use crate::bench::{Bench, Dispatcher, WELL};
 
-/// Publishes, plays the Job to its end, and waits for the acknowledgement.
-fn flows(bench: &Bench, dispatcher: &mut Dispatcher) {
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+/// All is well, to begin with.
+fn ready() -> (ApiServer, Bench, Dispatcher) {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let dispatcher = bench.dispatcher();
+    (server, bench, dispatcher)
 }
 
 /// One fault on creating that is passed over without a word, and these calls.
@@ -26,11 +25,9 @@ fn creating(effect: Effect, calls: &[&str]) {
 
 /// One fault on creating, these calls, and what was said about the first delivery.
 fn creating_says(effect: Effect, calls: &[&str]) -> Option<String> {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
-    let mut dispatcher = bench.dispatcher();
+    let (server, bench, mut dispatcher) = ready();
     server.fault(Fault::once("POST jobs", effect));
-    flows(&bench, &mut dispatcher);
+    bench.runs(&mut dispatcher, "e-1", "one");
     assert_eq!(server.job_calls(), calls);
     assert_eq!(server.faults_left(), 0);
     dispatcher.logged("failed, to be tried again", "e-1").map(|line| line["reason"].to_string())
@@ -89,24 +86,19 @@ fn a_namespace_that_is_being_removed_is_reported_and_tried_again() {
 
 #[test]
 fn a_missing_permission_names_verb_and_resource_and_is_tried_again() {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
-    let mut dispatcher = bench.dispatcher();
+    let (server, bench, mut dispatcher) = ready();
     server.fault(Fault::once("POST jobs", Effect::forbidden("create", "jobs", "batch")));
     dispatcher.publish("e-1", "one");
     let line = dispatcher.until_logged("failed, to be tried again", "e-1");
     let reason = line["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("cannot create resource \"jobs\"") && reason.contains("Role needs"), "{reason}");
     let job = bench.until_job("one", None);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &job);
 }
 
 #[test]
 fn a_job_that_an_admission_rule_refuses_is_a_dead_letter_with_its_words() {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
-    let mut dispatcher = bench.dispatcher();
+    let (server, _bench, mut dispatcher) = ready();
     let words = "admission webhook \"policy.example\" denied the request: no latest tags";
     server.fault(Fault::once("POST jobs", Effect::status(403, "Forbidden", words, &Value::Null)));
     dispatcher.publish("e-1", "one");
@@ -117,46 +109,34 @@ fn a_job_that_an_admission_rule_refuses_is_a_dead_letter_with_its_words() {
 
 #[test]
 fn a_watch_whose_version_is_too_old_is_begun_anew_with_a_list() {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
-    let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let (server, bench, mut dispatcher) = ready();
+    let job = bench.begin(&dispatcher, "e-1", "one");
     server.expire();
     server.until_called("LIST jobs", 2);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &job);
     assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "LIST pods 200"]);
 }
 
 #[test]
 fn a_watch_that_is_refused_because_its_version_is_too_old_is_begun_anew_with_a_list() {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
-    let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let (server, bench, mut dispatcher) = ready();
+    let job = bench.begin(&dispatcher, "e-1", "one");
     server.until_called("WATCH jobs 200", 1);
     server.fault(Fault::once("WATCH jobs", Effect::expired()));
     server.cut_watches();
     server.until_called("LIST jobs", 2);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &job);
 }
 
 #[test]
 fn what_happened_while_the_watch_was_cut_is_seen_after_it() {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
-    let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let (server, bench, mut dispatcher) = ready();
+    let job = bench.begin(&dispatcher, "e-1", "one");
     server.until_called("WATCH jobs 200", 1);
     server.fault(Fault::once("WATCH jobs", Effect::status(503, "ServiceUnavailable", "busy", &Value::Null)));
     server.cut_watches();
     server.until_called("WATCH jobs 503", 1);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &job);
     assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "LIST pods 200"]);
 }
 
@@ -165,11 +145,9 @@ fn a_watch_that_is_deaf_and_does_not_know_it_is_helped_by_a_list_now_and_then() 
     let server = ApiServer::start();
     let bench = Bench::on(&server);
     let mut dispatcher = bench.dispatcher_with(&["--kube-relist", "1"]);
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let job = bench.begin(&dispatcher, "e-1", "one");
     server.hide(true);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &job);
 }
 
 #[test]
@@ -177,14 +155,12 @@ fn a_job_removed_unheard_is_missed_in_the_next_list_and_run_again() {
     let server = ApiServer::start();
     let bench = Bench::on(&server);
     let mut dispatcher = bench.dispatcher_with(&["--kube-relist", "1"]);
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let job = bench.begin(&dispatcher, "e-1", "one");
     server.hide(true);
     bench.hand.remove_job(&job);
     server.hide(false);
     let again = bench.until_job("one", Some(&job));
-    bench.hand.play(&again, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &again);
 }
 
 #[test]
@@ -194,8 +170,7 @@ fn a_server_that_goes_away_and_comes_back_loses_nothing() {
     let proxy = Proxy::before(server.port());
     let through = kubeconfig(&bench.scratch, proxy.port());
     let mut dispatcher = bench.dispatcher_through(&through, &["--kube-relist", "2"]);
-    dispatcher.publish("e-1", "kept");
-    let kept = bench.until_job("kept", None);
+    let kept = bench.begin(&dispatcher, "e-1", "kept");
     proxy.set(Mode::Refuse);
     let ready = |port| http::get(port, "/readyz").map(|answer| answer.status).unwrap_or_default();
     wait::until_true("it says that it is not ready", || ready(dispatcher.port) == 503);
@@ -204,8 +179,7 @@ fn a_server_that_goes_away_and_comes_back_loses_nothing() {
     proxy.set(Mode::Pass);
     dispatcher.until_complete("e-1");
     let late = bench.until_job("late", None);
-    bench.hand.play(&late, &Ended::well(WELL));
-    dispatcher.until_complete("e-2");
+    bench.finish(&mut dispatcher, "e-2", &late);
     wait::until_true("it is ready again", || ready(dispatcher.port) == 200);
     let made: Vec<_> = server.job_calls().into_iter().filter(|call| call.starts_with("POST")).collect();
     assert_eq!(made, ["POST jobs/thing-kept 201", "POST jobs/thing-late 201"]);
@@ -213,18 +187,14 @@ fn a_server_that_goes_away_and_comes_back_loses_nothing() {
 
 #[test]
 fn pods_that_may_not_be_read_only_cost_the_workers_words() {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
-    let mut dispatcher = bench.dispatcher();
+    let (server, bench, mut dispatcher) = ready();
     server.fault(Fault::times(9, "LIST pods", Effect::forbidden("list", "pods", "")));
-    flows(&bench, &mut dispatcher);
+    bench.runs(&mut dispatcher, "e-1", "one");
 }
 
 #[test]
 fn a_misspelt_field_that_only_the_server_knows_is_refused_strictly() {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
-    let mut dispatcher = bench.dispatcher();
+    let (server, _bench, mut dispatcher) = ready();
     let words = "strict decoding error: unknown field \"spec.backofLimit\"";
     server.fault(Fault::once("POST jobs", Effect::status(400, "BadRequest", words, &Value::Null)));
     dispatcher.publish("e-1", "one");
@@ -237,8 +207,7 @@ fn a_stopped_dispatcher_hands_its_jobs_on_without_ending_them() {
     let server = ApiServer::start();
     let bench = Bench::on(&server);
     let first = bench.dispatcher();
-    first.publish("e-1", "kept");
-    let job = bench.until_job("kept", None);
+    let job = bench.begin(&first, "e-1", "kept");
     let pod = bench.hand.start(&job);
     first.running.terminate().expect_code(0);
     let mut second = bench.dispatcher();

@@ -2,20 +2,19 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tests::kubernetes::{ApiServer, Effect, Ended, Fault};
+use tests::kubernetes::{ApiServer, Effect, Fault};
 use tests::program::Program;
 use tests::wait;
 
 use crate::bench::{Bench, Dispatcher};
-use crate::scenario::WELL;
 
 const SVELTOS: &str = "/apis/lib.projectsveltos.io/v1beta1";
 
 /// The objects of the rule, in the bench's namespace where they have one.
-struct Rule<'a>(&'a Bench);
+pub(crate) struct Rule<'a>(pub(crate) &'a Bench);
 
 impl Rule<'_> {
-    fn apply(&self) {
+    pub(crate) fn apply(&self) {
         let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "lib.projectsveltos.io/v1beta1", "kind": kind, "metadata": {"name": name, "generation": 1}, "spec": spec});
         let source = json!({"messagingMatchCriteria": [{"subject": "^thing-made$"}]});
         let reference = json!({"kind": "ConfigMap", "namespace": self.0.namespace, "name": "thing-made-job"});
@@ -58,7 +57,7 @@ impl Rule<'_> {
     }
 
     /// Waits until the condition `Ready` of the trigger, or of the source, is this.
-    fn until(&self, plural: &str, status: &str, reason: &str) -> Value {
+    pub(crate) fn until(&self, plural: &str, status: &str, reason: &str) -> Value {
         let name = if plural == "eventsources" { "thing-made" } else { "thing-made-trigger" };
         wait::until(wait::LIMIT, &format!("{plural} are Ready {status} because {reason}"), || {
             let object = self.0.hand.get(&format!("{SVELTOS}/{plural}/{name}"))?;
@@ -78,8 +77,7 @@ fn config_map(name: &str, template: &str) -> Value {
 fn runs(bench: &Bench, dispatcher: &mut Dispatcher, id: &str, subject: &str, name: &str) {
     dispatcher.publish(id, subject);
     let job = bench.hand.until_job(&bench.namespace, name, None);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete(id);
+    bench.finish(dispatcher, id, &job);
 }
 
 #[test]

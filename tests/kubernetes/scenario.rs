@@ -4,26 +4,20 @@ use serde_json::{Value, json};
 use tests::kubernetes::{ApiServer, Effect, Ended, Fault};
 use tests::program::Program;
 
-use crate::bench::Bench;
-
-/// A worker's last words.
-pub(crate) const WELL: &str = r#"{"step":"tests","outcome":"done","exit_code":0}"#;
+use crate::bench::{Bench, WELL};
 
 /// A Job is made, followed to its end, and its event acknowledged.
 pub(crate) fn completes(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
-    bench.hand.play(&job, &Ended::well(WELL));
-    let line = dispatcher.until_complete("e-1");
+    let job = bench.begin(&dispatcher, "e-1", "one");
+    let line = bench.finish(&mut dispatcher, "e-1", &job);
     assert_eq!((line["job.name"].as_str(), line["adopted"].as_bool()), (Some("thing-one"), Some(false)));
 }
 
 /// A Job says by labels and annotations whose it is.
 pub(crate) fn is_stamped(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let job = bench.begin(&dispatcher, "e-1", "one");
     let label = |name: &str| job["metadata"]["labels"][name].as_str().unwrap_or_default().to_owned();
     assert_eq!(label("app.kubernetes.io/managed-by"), "knapscen-dispatcher");
     assert_eq!(label("dispatcher.knapscen.disco/trigger"), "thing-made-trigger");
@@ -39,15 +33,13 @@ pub(crate) fn is_stamped(bench: &Bench) {
     assert_eq!(annotation("traceparent"), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let managers = job["metadata"]["managedFields"].as_array().into_iter().flatten();
     assert!(managers.into_iter().any(|manager| manager["manager"] == "knapscen-dispatcher"), "{job}");
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &job);
 }
 
 /// A Job that fails for good is a dead letter with the worker's own words.
 pub(crate) fn fails_for_good(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "bad");
-    let job = bench.until_job("bad", None);
+    let job = bench.begin(&dispatcher, "e-1", "bad");
     let words = r#"{"step":"tests","outcome":"failed","exit_code":65,"error":{"class":"input","message":"no such tier"}}"#;
     bench.hand.play(&job, &Ended::badly(65, words, "PodFailurePolicy"));
     let line = dispatcher.until_dead_letter("e-1");
@@ -61,8 +53,7 @@ pub(crate) fn fails_for_good(bench: &Bench) {
 /// A Job past its deadline has no Pod any more; what its Pod waited for is told by Kubernetes' events.
 pub(crate) fn fails_by_its_deadline(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "late");
-    let job = bench.until_job("late", None);
+    let job = bench.begin(&dispatcher, "e-1", "late");
     bench.hand.tell(&job, "FailedCreate", "pods \"thing-late-\" is forbidden: no such class");
     bench.hand.fail(&job, "DeadlineExceeded", "Job was active longer than specified deadline");
     let line = dispatcher.until_logged("failed, to be tried again", "e-1");
@@ -76,23 +67,20 @@ pub(crate) fn fails_by_its_deadline(bench: &Bench) {
 /// A Job that asks for another run gets one.
 pub(crate) fn fails_and_is_run_again(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
-    dispatcher.publish("e-1", "again");
-    let job = bench.until_job("again", None);
+    let job = bench.begin(&dispatcher, "e-1", "again");
     bench
         .hand
         .play(&job, &Ended::badly(75, r#"{"exit_code":75,"message":"no database"}"#, "BackoffLimitExceeded"));
     let line = dispatcher.until_logged("failed, to be tried again", "e-1");
     assert!(line["reason"].to_string().contains("no database"), "{line}");
     let second = bench.until_job("again", Some(&job));
-    bench.hand.play(&second, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &second);
 }
 
 /// A killed dispatcher's Job is awaited by the next one, not started again.
 pub(crate) fn is_adopted_after_a_crash(bench: &Bench) {
     let mut first = bench.dispatcher();
-    first.publish("e-1", "kept");
-    let job = bench.until_job("kept", None);
+    let job = bench.begin(&first, "e-1", "kept");
     let pod = bench.hand.start(&job);
     first.running.kill();
     let mut second = bench.dispatcher();

@@ -5,8 +5,7 @@ use tests::kubernetes::{ApiServer, Effect, Ended, Fault, kubeconfig};
 use tests::proxy::{Mode, Proxy};
 use tests::wait;
 
-use crate::bench::{Bench, Dispatcher};
-use crate::scenario::WELL;
+use crate::bench::{Bench, Dispatcher, WELL};
 
 const TOKEN: &str = "operators-only";
 
@@ -26,8 +25,7 @@ fn a_dispatcher_started_while_the_server_is_away_waits_for_it() {
     dispatcher.publish("e-1", "one");
     proxy.set(Mode::Pass);
     let job = bench.until_job("one", None);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &job);
     wait::until_true("it is ready", || ready(&dispatcher).0 == 200);
 }
 
@@ -57,8 +55,7 @@ fn a_missing_namespace_is_reported_and_the_event_waits_for_it() {
     assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("namespaces")), "{line}");
     bench.hand.make_namespace(&bench.namespace);
     let job = bench.until_job("one", None);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.finish(&mut dispatcher, "e-1", &job);
 }
 
 #[test]
@@ -71,15 +68,10 @@ fn without_a_cluster_the_start_says_how_to_name_one() {
     assert!(ended.output.contains("nowhere"), "{}", ended.output);
 }
 
-#[test]
-fn operators_read_a_pods_output_on_the_page() {
-    let server = ApiServer::start();
-    let bench = Bench::on(&server);
+/// The page shows the last lines of what the Job's Pod printed.
+pub(crate) fn output_is_shown(server: &ApiServer, bench: &Bench) {
     let mut dispatcher = bench.dispatcher_as_operator(TOKEN);
-    dispatcher.publish("e-1", "one");
-    let job = bench.until_job("one", None);
-    bench.hand.play(&job, &Ended::well(WELL));
-    dispatcher.until_complete("e-1");
+    bench.runs(&mut dispatcher, "e-1", "one");
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
     let entry = format!("name=Ann&token={TOKEN}&next=/");
     let login = http::request(wait::LIMIT, dispatcher.port, "POST", "/login", &form, entry.as_bytes());
@@ -102,13 +94,18 @@ fn operators_read_a_pods_output_on_the_page() {
 }
 
 #[test]
+fn operators_read_a_pods_output_on_the_page() {
+    let server = ApiServer::start();
+    output_is_shown(&server, &Bench::on(&server));
+}
+
+#[test]
 fn two_dispatchers_that_get_the_same_event_at_once_share_one_job() {
     let server = ApiServer::start();
     let bench = Bench::on(&server);
     let (mut one, mut two) = (bench.dispatcher(), bench.dispatcher_apart());
     one.publish("e-1", "one");
-    two.publish("e-1", "one");
-    let job = bench.until_job("one", None);
+    let job = bench.begin(&two, "e-1", "one");
     server.until_called("GET jobs/thing-one 200", 1);
     bench.hand.play(&job, &Ended::well(WELL));
     let adopted = [&mut one, &mut two].map(|dispatcher| dispatcher.until_complete("e-1")["adopted"] == true);

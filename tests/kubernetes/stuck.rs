@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 use tests::kubernetes::{ApiServer, Effect, Ended, Fault};
 
-use crate::bench::{Bench, Dispatcher};
-use crate::scenario::WELL;
+use crate::bench::{Bench, Dispatcher, WELL};
 
 const SOON: [&str; 2] = ["--stuck-after", "1"];
 
@@ -26,8 +25,7 @@ fn given_up(bench: &Bench, dispatcher: &mut Dispatcher, class: &str, words: &str
 fn pod_that_waits(bench: &Bench, status: &Value, class: &str, words: &str) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
     let held = bench.hold("LIST pods");
-    dispatcher.publish("e-1", "stuck");
-    let job = bench.until_job("stuck", None);
+    let job = bench.begin(&dispatcher, "e-1", "stuck");
     bench.hand.start_badly(&job, status);
     drop(held);
     given_up(bench, &mut dispatcher, class, words);
@@ -37,8 +35,7 @@ fn pod_that_waits(bench: &Bench, status: &Value, class: &str, words: &str) {
 fn job_without_a_pod(bench: &Bench, message: &str, class: &str) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
     let held = bench.hold("LIST pods");
-    dispatcher.publish("e-1", "stuck");
-    let job = bench.until_job("stuck", None);
+    let job = bench.begin(&dispatcher, "e-1", "stuck");
     bench.hand.tell(&job, "FailedCreate", message);
     drop(held);
     given_up(bench, &mut dispatcher, class, message);
@@ -80,12 +77,10 @@ pub(crate) fn spent_quota(bench: &Bench) {
 pub(crate) fn job_that_runs_on(bench: &Bench) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
     let held = bench.hold("LIST pods");
-    dispatcher.publish("e-1", "slow");
-    let job = bench.until_job("slow", None);
+    let job = bench.begin(&dispatcher, "e-1", "slow");
     let pod = bench.hand.start(&job);
     // Another event is given up meanwhile, after the same limit.
-    dispatcher.publish("e-2", "stuck");
-    let stuck = bench.until_job("stuck", None);
+    let stuck = bench.begin(&dispatcher, "e-2", "stuck");
     bench.hand.start_badly(&stuck, &waiting("ErrImagePull", "no such image"));
     drop(held);
     dispatcher.until_dead_letter("e-2");

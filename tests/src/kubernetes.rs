@@ -7,9 +7,11 @@ mod follow;
 mod hand;
 mod record;
 mod respond;
+mod role;
 mod rules;
 mod serve;
 mod store;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,12 +20,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::authority::Authority;
 use crate::scratch::Scratch;
 use crate::{runtime, wait};
 
 pub use fault::{Effect, Fault};
 pub use hand::{Ended, Hand};
 pub use record::Asked;
+pub use role::{Grant, grants};
 
 use self::record::{Call, Record};
 use self::store::Store;
@@ -32,6 +36,7 @@ use self::store::Store;
 #[derive(Debug)]
 pub struct ApiServer {
     port: u16,
+    has_tls: bool,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
@@ -59,8 +64,17 @@ struct State {
 }
 
 impl ApiServer {
-    /// A server with one namespace, `default`, on a port of its own.
+    /// A server with one namespace, `default`, on a port of its own. It lets a dispatcher do what the shipped Roles grant.
     pub fn start() -> Self {
+        Self::serve(false)
+    }
+
+    /// The same over TLS, with the certificate that the shared [`Authority`] has signed.
+    pub fn start_with_tls() -> Self {
+        Self::serve(true)
+    }
+
+    fn serve(has_tls: bool) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             version: watch::Sender::new(0),
@@ -74,9 +88,14 @@ impl ApiServer {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
         let service = serve::router(Arc::clone(&shared));
         let server = runtime().spawn(async move {
-            axum::serve(listener, service).await.expect("the API server serves");
+            let served = if has_tls {
+                axum::serve(tls::Listener::new(listener, Authority::shared()), service).await
+            } else {
+                axum::serve(listener, service).await
+            };
+            served.expect("the API server serves");
         });
-        let server = Self { port, shared, server };
+        let server = Self { port, has_tls, shared, server };
         server.shared.put("namespaces", "", "default", serde_json::json!({"metadata": {"name": "default"}}));
         server
     }
@@ -88,12 +107,30 @@ impl ApiServer {
 
     /// A kubeconfig for it, in this directory.
     pub fn kubeconfig(&self, scratch: &Scratch) -> PathBuf {
-        kubeconfig(scratch, self.port)
+        scratch.write(&format!("kubeconfig-{}", self.port), &self.kubeconfig_text())
     }
 
     /// The text of such a kubeconfig.
     pub fn kubeconfig_text(&self) -> String {
-        kubeconfig_text(self.port)
+        if self.has_tls {
+            let authority = self.authority();
+            let address = format!("https://127.0.0.1:{}", self.port);
+            return kubeconfig_text(&format!(
+                "server: '{address}', certificate-authority: '{}'",
+                authority.display()
+            ));
+        }
+        kubeconfig_text(&format!("server: 'http://127.0.0.1:{}'", self.port))
+    }
+
+    /// The certificate that a client of a server with TLS has to trust.
+    pub fn authority(&self) -> PathBuf {
+        Authority::shared().certificate()
+    }
+
+    /// From now on only who has this bearer token is let in, besides the [`Hand`].
+    pub fn ask_for(&self, token: &str) {
+        self.state().token = Some(token.to_owned());
     }
 
     /// The next calls that fit have this effect.
@@ -209,13 +246,14 @@ impl Drop for Held {
 
 /// A kubeconfig for an API server without TLS on this port.
 pub fn kubeconfig(scratch: &Scratch, port: u16) -> PathBuf {
-    scratch.write(&format!("kubeconfig-{port}"), &kubeconfig_text(port))
+    let text = kubeconfig_text(&format!("server: 'http://127.0.0.1:{port}'"));
+    scratch.write(&format!("kubeconfig-{port}"), &text)
 }
 
-fn kubeconfig_text(port: u16) -> String {
+fn kubeconfig_text(cluster: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: stand-in\n\
-         clusters: [{{name: stand-in, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+         clusters: [{{name: stand-in, cluster: {{{cluster}}}}}]\n\
          users: [{{name: nobody, user: {{}}}}]\n\
          contexts: [{{name: stand-in, context: {{cluster: stand-in, user: nobody}}}}]\n"
     )

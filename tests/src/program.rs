@@ -19,6 +19,7 @@ pub struct Program {
     path: PathBuf,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    behind: Vec<String>,
 }
 
 impl Program {
@@ -39,7 +40,13 @@ impl Program {
             "{} is not built: cargo test builds no binaries of other packages, run `cargo build --workspace --bins` first",
             path.display()
         );
-        Self { name: name.to_owned(), path, arguments: Vec::new(), environment: BTreeMap::new() }
+        Self {
+            name: name.to_owned(),
+            path,
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            behind: Vec::new(),
+        }
     }
 
     /// Adds one argument.
@@ -70,10 +77,24 @@ impl Program {
         self
     }
 
+    /// Runs it as the last arguments of this command.
+    #[must_use]
+    pub fn behind(mut self, command: &[&str]) -> Self {
+        self.behind = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Starts it in an empty directory of its own.
     pub fn start(&self) -> Running {
         let scratch = Scratch::new(&self.name);
-        let mut command = Command::new(&self.path);
+        let mut command = match self.behind.split_first() {
+            Some((first, more)) => {
+                let mut command = Command::new(first);
+                command.args(more).arg(&self.path);
+                command
+            }
+            None => Command::new(&self.path),
+        };
         command.args(&self.arguments).current_dir(scratch.path()).env_clear().envs(&self.environment);
         let report = scratch.join("termination-log");
         if !self.environment.contains_key("TERMINATION_LOG") {

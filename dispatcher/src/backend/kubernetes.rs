@@ -1,7 +1,7 @@
 //! Jobs as `batch/v1` Jobs of a cluster: created once, followed through one watch per namespace, adopted after a crash.
 //!
 //! Reads and writes Jobs, reads Pods, and reads Events and Pod logs where it may. The Role that it needs: Jobs
-//! create, get, list, watch and delete; Pods get and list; as options Pod logs get (to show output) and Events list (to say why
+//! create, get, list, watch and delete; Pods list; as options Pod logs get (to show output) and Events list (to say why
 //! a Pod does not start). What it knows of a Job stands in the Job itself, so that a dispatcher can go at any time: the next one
 //! finds the Job under its name, sees by its labels which event it is for, and awaits it. A Job that has ended and was removed
 //! before anybody saw its end (`ttlSecondsAfterFinished`) is run again, which changes nothing: effects happen once.
@@ -34,6 +34,7 @@ use crate::engine::stop::Stop;
 use crate::plan::{EVENT_LABEL, IDENTITY_LABEL, Identity, PlannedJob};
 
 pub use access::{Access, Limits};
+pub(crate) use watch::said;
 
 /// Who has written a field, in the API server's books.
 const FIELD_MANAGER: &str = "knapscen-dispatcher";

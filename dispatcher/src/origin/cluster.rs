@@ -1,8 +1,9 @@
 //! EventSources, EventTriggers and ConfigMaps as the cluster has them, watched.
 //!
 //! Reads the first two everywhere (they belong to no namespace) and ConfigMaps of the given namespaces. Of triggers only those count
-//! that select this cluster, of ConfigMaps only those that such a trigger refers to. Never reads a Secret. Writes the condition `Ready` into the status of EventSources and EventTriggers, where
-//! their definitions have one. The Role that it needs: `get`, `list` and `watch` on all three, `patch` on the first two's status.
+//! that select this cluster, of ConfigMaps only those that such a trigger refers to. Never reads a Secret. Writes the condition
+//! `Ready` into the status of EventSources and EventTriggers, where their definitions have one. The Roles that it needs: `list` and
+//! `watch` on all three, `get` on the first two, `patch` on their status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::condition::{self, Verdict};
+use super::object::{Kind, Place, Wanted, plain, shown};
+use crate::backend::kubernetes::said;
 use crate::engine::rules::Rules;
 use crate::engine::stop::Stop;
 use crate::manifest::{self, Manifests, Problem, Selector};
@@ -31,16 +34,6 @@ const START: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    EventSource,
-    EventTrigger,
-    ConfigMap,
-}
-
-/// Kind and namespace of a watch; the namespace is empty for what has none.
-type Place = (Kind, String);
 
 /// The objects, watched until the last copy is dropped. Cheap to clone.
 #[derive(Clone)]
@@ -80,31 +73,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         for watch in &self.watches {
             watch.abort();
-        }
-    }
-}
-
-impl Kind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::EventSource => "EventSource",
-            Self::EventTrigger => "EventTrigger",
-            Self::ConfigMap => "ConfigMap",
-        }
-    }
-
-    fn resource(self) -> ApiResource {
-        let (group, version) = match self {
-            Self::EventSource | Self::EventTrigger => ("lib.projectsveltos.io", "v1beta1"),
-            Self::ConfigMap => ("", "v1"),
-        };
-        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version,
-            kind: self.name().to_owned(),
-            plural: format!("{}s", self.name().to_lowercase()),
         }
     }
 }
@@ -327,88 +295,12 @@ fn within(namespace: &str) -> String {
 
 /// Kubernetes' own words where there are some, and what to do.
 fn words(error: &watcher::Error, kind: Kind) -> String {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        other => return other.to_string(),
-    };
+    let Some(status) = said(error) else { return error.to_string() };
     match (status.code, kind) {
-        (403, _) => format!("{}; grant get, list and watch", status.message),
+        (403, _) => format!("{}; the dispatcher's Role needs list and watch", status.message),
         (404, Kind::EventSource | Kind::EventTrigger) => {
             format!("{}; apply the definitions in dispatcher/deploy/crds, or install Sveltos", status.message)
         }
         (code, _) => format!("{code} {}", status.message),
-    }
-}
-
-/// How problems name an object: `EventTrigger/user-saved-trigger`, `ConfigMap/default/user-saved-job`.
-fn shown(kind: Kind, object: &DynamicObject) -> String {
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    match object.metadata.namespace.as_deref().filter(|_| kind == Kind::ConfigMap) {
-        Some(namespace) => format!("{}/{namespace}/{name}", kind.name()),
-        None => format!("{}/{name}", kind.name()),
-    }
-}
-
-/// What somebody wrote of the object, without what the API server and we write.
-fn plain(kind: Kind, object: &DynamicObject) -> Value {
-    const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-    let mut value = object.data.clone();
-    let annotations = object.metadata.annotations.iter().flatten().filter(|(key, _)| *key != APPLIED);
-    let annotations: BTreeMap<_, _> = annotations.collect();
-    let mut metadata = json!({ "name": object.metadata.name, "annotations": annotations });
-    if kind == Kind::ConfigMap {
-        metadata["namespace"] = json!(object.metadata.namespace);
-    }
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("status");
-        fields.insert("apiVersion".into(), kind.resource().api_version.into());
-        fields.insert("kind".into(), kind.name().into());
-        fields.insert("metadata".into(), metadata);
-    }
-    value
-}
-
-/// The ConfigMaps that triggers refer to. A cluster has many others, which are nobody's business here.
-#[derive(Default)]
-struct Wanted {
-    named: BTreeSet<(String, String)>,
-    /// A name is a template: then every ConfigMap that is one may be meant.
-    any: bool,
-}
-
-impl Wanted {
-    fn by<'a>(triggers: impl Iterator<Item = &'a Value>) -> Self {
-        let mut wanted = Self::default();
-        for reference in
-            triggers.flat_map(|trigger| trigger["spec"]["policyRefs"].as_array().into_iter().flatten())
-        {
-            let text = |field: &str| reference[field].as_str().unwrap_or_default().to_owned();
-            let (namespace, name) = (text("namespace"), text("name"));
-            if namespace.contains("{{") || name.contains("{{") {
-                wanted.any = true;
-            } else if text("kind") == Kind::ConfigMap.name() {
-                wanted.named.insert((namespace, name));
-            }
-        }
-        wanted
-    }
-
-    fn takes(&self, namespace: &str, name: &str, object: &DynamicObject) -> bool {
-        let is_template = || {
-            let annotations = object.metadata.annotations.as_ref();
-            annotations.is_some_and(|all| all.contains_key("projectsveltos.io/instantiate"))
-        };
-        // An empty namespace is the cluster's own, whose name only the options say.
-        let is_named = |namespace: &str| self.named.contains(&(namespace.to_owned(), name.to_owned()));
-        is_named(namespace) || is_named("") || (self.any && is_template())
-    }
-
-    fn named(self) -> impl Iterator<Item = String> {
-        self.named
-            .into_iter()
-            .map(|(namespace, name)| format!("{}/{namespace}/{name}", Kind::ConfigMap.name()))
     }
 }

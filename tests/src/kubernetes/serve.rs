@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::fault::Effect;
 use super::record::{Asked, Call};
 use super::respond::{cut, failure};
-use super::{Shared, act};
+use super::{Shared, act, role};
 
 pub(super) type Queries = BTreeMap<String, String>;
 
@@ -39,9 +39,6 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !shared.lets_in(header("authorization")) {
-        return failure(401, "Unauthorized", "Unauthorized");
-    }
     let Some(target) = Target::read(uri.path()) else {
         return failure(404, "NotFound", "the server could not find the requested resource");
     };
@@ -49,6 +46,9 @@ async fn answer(
     // The one who plays controller and kubelet is no part of the story.
     if header("user-agent") == super::hand::AGENT {
         return act::act(&shared, &method, &target, &queries, &body);
+    }
+    if !shared.lets_in(header("authorization")) {
+        return failure(401, "Unauthorized", "Unauthorized");
     }
     let words = target.words(&method, &queries, &body);
     let mut held = shared.held.subscribe();
@@ -61,9 +61,11 @@ async fn answer(
     }
     let query = uri.query().unwrap_or_default().to_owned();
     let asked = target.asked(&method, &queries);
+    let refusal = role::refusal(&asked);
     // From here on nothing waits: who sees what the call has done sees the call in the record as well.
     let number = shared.state().record.begin(Call { words, query, asked, code: None });
     let answer = match effect {
+        _ if refusal.is_some() => failure(403, "Forbidden", &refusal.unwrap_or_default()),
         None | Some(Effect::Slow(_)) => act::act(&shared, &method, &target, &queries, &body),
         Some(Effect::Cut) => cut(),
         Some(Effect::DoneThenCut) => {

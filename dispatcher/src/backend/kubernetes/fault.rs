@@ -68,9 +68,12 @@ impl Fault {
         let kind = kind(code, &status);
         let said = if status.message.is_empty() { &status.reason } else { &status.message };
         let message = match kind {
+            Kind::Forbidden if code == 401 => format!(
+                "the API server does not take the token ({what}): {said}; a renewed one is read within a minute"
+            ),
             Kind::Forbidden => format!(
                 "the API server forbids it ({what}): {said}; the dispatcher's Role needs jobs create/get/list/watch/delete \
-                 and pods get/list in this namespace"
+                 and pods list in this namespace"
             ),
             Kind::Away | Kind::Throttled => format!("the API server cannot now ({what}): {code} {said}"),
             _ => format!("the API server answered {what} with {code}: {said}"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use kube::Api;
+use kube::core::Status;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -127,10 +128,7 @@ impl Shared {
     fn tell(&self, namespace: &str, seen: &Seen, news: impl FnOnce(Seen) -> News) {
         let key = (namespace.to_owned(), seen.name().to_owned());
         if let Some(waiter) = lock(&self.waiters).get(&key) {
-            let mut seen = seen.clone();
-            // Of no use to who waits, and most of its size.
-            (seen.metadata.managed_fields, seen.metadata.annotations) = (None, None);
-            waiter.send_replace(Some(news(seen)));
+            waiter.send_replace(Some(news(seen.clone())));
         }
     }
 
@@ -211,15 +209,20 @@ async fn round(
     }
 }
 
-/// Kubernetes' own words where there are some.
-fn words(error: &watcher::Error) -> String {
-    let status = match error {
+/// What the API server itself said.
+pub(crate) fn said(error: &watcher::Error) -> Option<&Status> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        other => return other.to_string(),
-    };
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// Kubernetes' own words where there are some.
+fn words(error: &watcher::Error) -> String {
+    let Some(status) = said(error) else { return error.to_string() };
     match status.code {
         403 => format!("{}; the dispatcher's Role needs jobs list and watch here", status.message),
         _ => format!("{} {}", status.code, status.message),

@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use shared::config::Secret;
 use shared::error::{Error, Result};
 use tokio::time::Instant;
@@ -77,7 +76,7 @@ impl Process {
     }
 
     pub(super) async fn run(&self, job: &PlannedJob, again: Again, stop: &Stop) -> Ran {
-        let job = Arc::new(needed(job));
+        let job = Arc::new(job.clone());
         let (folder, begun) = match self.begin(&job, again, stop).await {
             Ok(Some(begun)) => begun,
             Ok(None) => return Ran::stopped(),
@@ -240,19 +239,6 @@ impl Process {
         for pid in self.running().iter() {
             child::signal(*pid, rustix::process::Signal::TERM);
         }
-    }
-}
-
-/// What a process needs of a Job: not its manifest, which is as large again twice.
-fn needed(job: &PlannedJob) -> PlannedJob {
-    PlannedJob {
-        namespace: job.namespace.clone(),
-        name: job.name.clone(),
-        manifest: Value::Null,
-        job: Box::default(),
-        spec: job.spec.clone(),
-        identity: job.identity.clone(),
-        template: job.template.clone(),
     }
 }
 

@@ -303,7 +303,7 @@ impl Careless {
         let mut jobs = Vec::new();
         for plan in plans {
             match plan.outcome.map_err(|error| error.to_string())? {
-                Action::Create { jobs: made, .. } => jobs.extend(made.into_iter().map(|job| job.manifest)),
+                Action::Create { jobs: made, .. } => jobs.extend(made.iter().map(|job| job.manifest.value())),
                 other => return Err(format!("{other:?}")),
             }
         }

@@ -1,8 +1,9 @@
 //! What became of every Job: a table that every dispatcher writes and page and commands read, so that they agree.
 //!
 //! Reads the database of the flow where one is configured (`DATABASE_URL` or `DB_HOST`…), else a bounded one in memory.
-//! Writes the tables `job_runs`, `customer_states` and `history_totals`. The flow never waits for any of it: runs go
-//! through a bounded channel to one writer; what finds it full is counted and said.
+//! Writes the tables `job_runs`, `customer_states` and `history_totals`. No Job waits for any of it: runs go
+//! through a bounded channel to one writer; what finds it full is counted and said. Only the answer to an event waits, a
+//! moment, until its runs are written: an event whose dispatcher is killed before comes again, and is recorded then.
 
 mod audit;
 mod connections;
@@ -20,11 +21,12 @@ mod writer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use shared::config::Environment;
 use shared::database::{self, Settings};
 use shared::error::Result;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::connections::Connections;
 use crate::engine::rules::Rules;
@@ -42,6 +44,17 @@ pub use totals::Totals;
 /// Runs that may wait for the writer.
 const CHANNEL: usize = 8192;
 
+/// How long the answer to an event waits at most until its runs are written.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the writer is told.
+#[derive(Debug)]
+enum Word {
+    Run(JobRun),
+    /// Somebody waits until all that was told before is written.
+    Written(oneshot::Sender<()>),
+}
+
 /// The history. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct History(Arc<Inner>);
@@ -51,8 +64,8 @@ struct Inner {
     connections: Connections,
     in_memory: bool,
     keep: Keep,
-    sender: mpsc::Sender<JobRun>,
-    receiver: Mutex<Option<mpsc::Receiver<JobRun>>>,
+    sender: mpsc::Sender<Word>,
+    receiver: Mutex<Option<mpsc::Receiver<Word>>>,
     dropped: AtomicU64,
     problem: Mutex<Option<String>>,
     written: watch::Sender<u64>,
@@ -96,8 +109,20 @@ impl History {
 
     /// A Job was handed over or ended. Never waits.
     pub fn record(&self, run: &JobRun) {
-        if self.0.sender.try_send(run.clone()).is_err() {
+        if self.0.sender.try_send(Word::Run(run.clone())).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns once what this task recorded before is in the database: an event that is answered after it is never without
+    /// its run, however this process ends. Waits a short time only, and not at all while the database is away.
+    pub async fn until_written(&self) {
+        if self.0.in_memory || self.problem().is_some() {
+            return;
+        }
+        let (sender, written) = oneshot::channel();
+        if self.0.sender.try_send(Word::Written(sender)).is_ok() {
+            let _late_or_stopped = tokio::time::timeout(WRITTEN_WITHIN, written).await;
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who is told of every Job: when it is handed to the backend, and when it ended. Nobody who is told may keep the flow waiting.
+//! Who is told of every Job: when it is handed to the backend, and when it ended. Nobody who is told may keep a Job waiting.
 //!
 //! Reads what the engine knows; writes nothing itself. History and traces hang on it.
 
@@ -113,6 +113,15 @@ impl Observer {
                 Watcher::Recording(seen) => {
                     seen.lock().unwrap_or_else(PoisonError::into_inner).push(run.clone());
                 }
+            }
+        }
+    }
+
+    /// Returns once what was told before would outlive this process, or soon.
+    pub async fn until_kept(&self) {
+        for watcher in self.0.iter() {
+            if let Watcher::History(history) = watcher {
+                history.until_written().await;
             }
         }
     }

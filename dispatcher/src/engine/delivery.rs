@@ -181,6 +181,10 @@ async fn answer(
     stop: &Stop,
 ) {
     let key = memory_key(delivery);
+    if matches!(verdict, Verdict::Ack | Verdict::DeadLetter(_)) {
+        // An event that never comes again must not be without its run, should this process end now.
+        inner.observer.until_kept().await;
+    }
     match verdict {
         Verdict::Ack => {
             persist("acknowledge", delivery, || delivery.ack()).await;

@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 use super::stop::Stop;
 use super::{Inner, delivery};
 
-/// Messages of one lane that are in memory, at most, unless more Jobs than that may run.
-const MOST_TAKEN: usize = 64;
+/// Messages of one lane that are in memory, at most, unless more Jobs than that may run. Most of them wait for their run to be
+/// written before they are answered.
+const MOST_TAKEN: usize = 256;
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use shared::database::{Connection, Row, Value};
+use shared::database::{Connection, Failure, Row, Value};
 use shared::error::{Error, Result};
 
 use super::RunState;
@@ -164,7 +164,7 @@ pub(super) async fn refresh(
         let before = locked(database, group).await?;
         let mut parts = parts(database, group).await?;
         let mut saved = saved(database, group).await?;
-        let mut states = Vec::with_capacity(group.len());
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
         for id in group {
             let Some(word) = words.get(*id) else { continue };
             let parts = parts.remove(*id).unwrap_or_default();
@@ -173,13 +173,17 @@ pub(super) async fn refresh(
             if matches!(state.stage, Stage::Stuck | Stage::Retrying) {
                 state.reason = reason(database, id, state.stage).await?;
             }
-            if let Some(known) = known {
-                totals.count_customer(known.stage, -1);
-            }
             totals.count_customer(state.stage, 1);
-            states.push(state);
+            match known {
+                None => new.push(state),
+                Some(known) => {
+                    totals.count_customer(known.stage, -1);
+                    changed.push(state);
+                }
+            }
         }
-        replace(database, &states).await?;
+        store(database, "INSERT", &new).await?;
+        store(database, "REPLACE", &changed).await?;
     }
     Ok(())
 }
@@ -298,12 +302,18 @@ async fn reason(database: &mut Connection, id: &str, stage: Stage) -> Result<Opt
     row.map_or(Ok(None), |row| row.optional_text(0))
 }
 
-async fn replace(database: &mut Connection, states: &[CustomerState]) -> Result<()> {
+async fn store(database: &mut Connection, verb: &str, states: &[CustomerState]) -> Result<()> {
     for group in groups(states) {
-        let sql =
-            format!("REPLACE INTO customer_states ({COLUMNS}, search) VALUES {}", rows(group.len(), 14));
+        let sql = format!("{verb} INTO customer_states ({COLUMNS}, search) VALUES {}", rows(group.len(), 14));
         let values: Vec<_> = group.iter().flat_map(CustomerState::values).collect();
-        database.execute(&sql, &values).await?;
+        match database.execute(&sql, &values).await {
+            Ok(_) => {}
+            // Counted by whoever wrote it: the next try finds its row.
+            Err(Failure::Duplicate(_)) => {
+                return Err(Error::unavailable("another dispatcher wrote the same customer first"));
+            }
+            Err(Failure::Other(error)) => return Err(error),
+        }
     }
     Ok(())
 }

@@ -247,6 +247,45 @@ async fn two_dispatchers_write_the_same_tables_and_the_counts_balance() {
 }
 
 #[tokio::test]
+async fn whoever_waits_until_it_is_written_finds_it_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("onboarding.db").display());
+    let settings = Settings::read(&Environment::from_pairs([("DATABASE_URL", url)])).unwrap().creating();
+    database::migrate(&mut settings.connect().await.unwrap()).await.unwrap();
+    let history = History::in_database(settings, Keep::days(1));
+    let _writing = writing(&history);
+    for number in 0..3 {
+        let customer = format!("c-{number}");
+        history.record(&ended(&handed(TRIGGER, &customer, Utc::now()), done()));
+        history.until_written().await;
+        assert_eq!(history.runs_of(&customer, 1).await.unwrap()[0].state, RunState::Complete);
+    }
+}
+
+#[tokio::test]
+async fn counts_that_are_wrong_are_put_right_by_the_next_writer() {
+    let history = History::in_memory(Keep::days(1)).await.unwrap();
+    let stopper = writing(&history);
+    history.record(&ended(&handed(TRIGGER, "c-1", Utc::now()), failed("no")));
+    history.record(&ended(&handed(LAST, "c-2", Utc::now()), done()));
+    until_stage(&history, "c-2", Stage::Onboarded).await;
+    drop(stopper);
+    let mut connection = history.0.connections.connect().await.unwrap();
+    connection.execute("UPDATE history_totals SET amount = amount + 3", &[]).await.unwrap();
+    let wrong = "INSERT INTO history_totals (kind, name, state, amount) VALUES ('customer', '', '2', 1), ('run', 'gone', 'failed', 2)";
+    connection.execute(wrong, &[]).await.unwrap();
+    totals::recount(&mut connection).await.unwrap();
+    let kept = history.totals().await.unwrap();
+    assert_eq!(Stage::ALL.map(|stage| kept.customers(stage)), [1, 0, 0, 1]);
+    assert_eq!((kept.runs(TRIGGER, RunState::Failed), kept.runs("gone", RunState::Failed)), (1, 0));
+    assert_eq!(
+        kept.runs(LAST, RunState::Complete),
+        4,
+        "what was done is not counted from rows that may have gone"
+    );
+}
+
+#[tokio::test]
 async fn a_run_that_nobody_follows_is_closed_by_the_ledger() {
     let history = History::in_memory(Keep::days(1)).await.unwrap();
     let silent = Utc::now() - TimeDelta::minutes(10);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shared::database::{Connection, Failure};
+use shared::database::{Connection, Failure, Row};
 use shared::error::{Error, Result};
 
 use super::{RunState, Stage};
@@ -36,9 +36,27 @@ impl Totals {
     }
 
     pub(super) async fn read(database: &mut Connection) -> Result<Self> {
-        let rows = database.rows("SELECT kind, name, state, amount FROM history_totals", &[]).await?;
+        Self::of(&database.rows("SELECT kind, name, state, amount FROM history_totals", &[]).await?)
+    }
+
+    fn of(rows: &[Row]) -> Result<Self> {
         let all = rows.iter().map(|row| Ok(((row.text(0)?, row.text(1)?, row.text(2)?), row.integer(3)?)));
         all.collect::<Result<_>>().map(Self)
+    }
+
+    /// What the rows say, of everything that has its rows for as long as it counts: customers, and runs that are not complete.
+    async fn counted(database: &mut Connection) -> Result<Self> {
+        let mut totals = Self::default();
+        for row in database.rows("SELECT stage, COUNT(*) FROM customer_states GROUP BY stage", &[]).await? {
+            totals.count_customer(Stage::parse(row.integer(0)?)?, row.integer(1)?);
+        }
+        let runs = "SELECT trigger_name, state, COUNT(*) FROM job_runs \
+                    WHERE state IN ('running', 'failed', 'try_again', 'handed_back') AND superseded = 0 \
+                    GROUP BY trigger_name, state";
+        for row in database.rows(runs, &[]).await? {
+            totals.count_run(&row.text(0)?, RunState::parse(&row.text(1)?)?, row.integer(2)?);
+        }
+        Ok(totals)
     }
 
     /// Adds these changes to what the table says, in one order for all writers.
@@ -63,4 +81,22 @@ impl Totals {
         }
         Ok(())
     }
+}
+
+/// Puts right what differs from the rows. Whoever writes meanwhile changes the counts last: before the lock, which then waits
+/// for its rows, or after it, on top of what is put right here.
+pub(super) async fn recount(database: &mut Connection) -> Result<()> {
+    database.begin().await?;
+    let kept = "SELECT kind, name, state, amount FROM history_totals ORDER BY kind, name, state";
+    let kept = Totals::of(&database.locked_rows(kept, &[]).await?)?;
+    let mut change = Totals::counted(database).await?;
+    let complete = RunState::Complete.as_str();
+    for ((kind, name, state), amount) in kept.0 {
+        // What was done stays counted when its rows have gone.
+        if kind != "run" || state != complete {
+            *change.0.entry((kind, name, state)).or_default() -= amount;
+        }
+    }
+    change.add(database).await?;
+    database.commit().await
 }

@@ -7,16 +7,15 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use shared::database::Connection;
 use shared::error::{Error, Result};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::run::Run;
 use super::write::Batch;
-use super::{History, keep, reconcile};
+use super::{History, Word, keep, reconcile, totals};
 use crate::engine::rules::Rules;
 use crate::engine::stop::Stop;
 use crate::flow::Flow;
 use crate::manifest::Manifests;
-use crate::observer::JobRun;
 use crate::plan::Cluster;
 
 /// How long runs are gathered: the beginning and the end of a quick Job are one row.
@@ -29,7 +28,7 @@ const MOST: usize = 2_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Tries that follow at once.
-const SECOND_TRIES: u32 = 2;
+const SECOND_TRIES: u32 = 4;
 
 /// How often running Jobs show that somebody follows them, and runs that nobody follows are looked for.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -39,13 +38,15 @@ const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 pub(super) struct Writer {
     history: History,
-    receiver: mpsc::Receiver<JobRun>,
+    receiver: mpsc::Receiver<Word>,
     rules: Rules,
     cluster: Cluster,
     manifests: Option<Arc<Manifests>>,
     last: BTreeSet<String>,
     running: BTreeSet<String>,
     batch: Batch,
+    /// Who waits for the batch.
+    waiting: Vec<oneshot::Sender<()>>,
     connection: Option<Connection>,
     told: u64,
 }
@@ -53,7 +54,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         history: History,
-        receiver: mpsc::Receiver<JobRun>,
+        receiver: mpsc::Receiver<Word>,
         rules: Rules,
         cluster: Cluster,
     ) -> Self {
@@ -66,6 +67,7 @@ impl Writer {
             last: BTreeSet::new(),
             running: BTreeSet::new(),
             batch: Batch::default(),
+            waiting: Vec::new(),
             connection: None,
             told: 0,
         }
@@ -74,6 +76,7 @@ impl Writer {
     pub(super) async fn run(mut self, stop: &Stop) {
         let mut pause = GATHER;
         let (mut beaten, mut pruned) = (Instant::now(), Instant::now());
+        self.housekeeping(Chore::Recount).await;
         loop {
             let mut coming = Vec::new();
             let room = MOST.saturating_sub(self.batch.runs.len());
@@ -104,14 +107,21 @@ impl Writer {
 
     fn take_what_is_there(&mut self) {
         while self.batch.runs.len() < MOST {
-            let Ok(run) = self.receiver.try_recv() else { return };
-            self.take(vec![run]);
+            let Ok(word) = self.receiver.try_recv() else { return };
+            self.take(vec![word]);
         }
     }
 
-    fn take(&mut self, coming: Vec<JobRun>) {
+    fn take(&mut self, coming: Vec<Word>) {
         let now = Utc::now();
-        for seen in coming {
+        for word in coming {
+            let seen = match word {
+                Word::Run(seen) => seen,
+                Word::Written(sender) => {
+                    self.waiting.push(sender);
+                    continue;
+                }
+            };
             let run = Run::of(&seen, now);
             if run.ended_at.is_none() {
                 self.running.insert(run.id.clone());
@@ -126,6 +136,7 @@ impl Writer {
     async fn flush(&mut self) -> bool {
         self.tell_dropped();
         if self.batch.runs.is_empty() {
+            self.release();
             return true;
         }
         self.look_at_manifests();
@@ -142,6 +153,7 @@ impl Writer {
             Ok(()) => {
                 self.history.set_problem(None);
                 self.history.0.written.send_modify(|count| *count += 1);
+                self.release();
                 true
             }
             Err(error) => {
@@ -149,6 +161,13 @@ impl Writer {
                 self.history.set_problem(Some(error.to_string()));
                 false
             }
+        }
+    }
+
+    /// What was told before they came is written.
+    fn release(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            let _gone = waiting.send(());
         }
     }
 
@@ -180,6 +199,7 @@ impl Writer {
                 })
                 .await
             }
+            Chore::Recount => self.within(totals::recount).await,
             Chore::Prune => {
                 self.within(async |database| {
                     while keep::prune(database, keep).await? {}
@@ -214,6 +234,7 @@ impl Writer {
 }
 
 enum Chore {
+    Recount,
     Heartbeat,
     Prune,
 }

@@ -25,7 +25,7 @@ use crate::worker;
 const JOBS: usize = 9;
 
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
-    let system = System::start();
+    let system = System::start(false);
     let floor = worker::Stage::start();
     let mut figures = Vec::new();
     let mut done = 0;
@@ -49,7 +49,8 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
     figures
 }
 
-struct System {
+/// Servers, and a dispatcher on them.
+pub(crate) struct System {
     nats: Nats,
     database: Database,
     _smtp: Smtp,
@@ -59,7 +60,8 @@ struct System {
 }
 
 impl System {
-    fn start() -> Self {
+    /// With the history in the database of the flow, or in memory.
+    pub(crate) fn start(history: bool) -> Self {
         let (nats, database) = (Nats::start(), MariaDb::shared().database().migrated());
         let (smtp, vendor, scratch) = (Smtp::start(), Vendor::start(), Scratch::new("flow"));
         let mut secret = [database.settings(), nats.settings(), smtp.settings()].concat();
@@ -71,7 +73,8 @@ impl System {
         let lines: Vec<_> = secret.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let secret = scratch.write("knapscen-config.env", &lines.concat());
         let port = port::free();
-        let program = Program::dispatcher().settings(nats.settings()).argument("run");
+        let shared = if history { database.settings() } else { Vec::new() };
+        let program = Program::dispatcher().settings(nats.settings()).settings(shared).argument("run");
         let program =
             program.argument("--events").argument(Path::new(env!("CARGO_MANIFEST_DIR")).join("../events"));
         let program = program.argument("--listen").argument(format!("127.0.0.1:{port}"));
@@ -86,7 +89,7 @@ impl System {
     }
 
     /// Registers so many, and returns the milliseconds until there are so many in all.
-    fn onboard(&self, customers: usize, in_all: usize) -> f64 {
+    pub(crate) fn onboard(&self, customers: usize, in_all: usize) -> f64 {
         let events: Vec<Value> = (0..customers).map(|_| registration()).collect();
         let started = Instant::now();
         for event in &events {

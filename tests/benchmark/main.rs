@@ -6,10 +6,12 @@
 mod bare;
 mod flow;
 mod growth;
+mod history;
 mod kubernetes;
 mod latency;
 mod measure;
 mod memory;
+mod page;
 mod rate;
 mod render;
 mod report;
@@ -44,6 +46,8 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
     ("latency", "from an event's publication to its Job's start", latency::measure),
     ("rate", "null Jobs in a second, working off a backlog", rate::measure),
     ("flow", "registrations until all customers are onboarded", flow::measure),
+    ("history", "the whole flow with the history in its database, beside one in memory", history::measure),
+    ("page", "a page with 100,000 customers behind it", page::measure),
     ("render", "one message to one Job, in memory", render::measure),
     ("memory", "the dispatcher's memory while events wait", memory::measure),
     ("startup", "the dispatcher's start", startup::measure),

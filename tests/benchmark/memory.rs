@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::Size;
 use crate::report::{Figure, Goal};
 use crate::stage::{AT_ONCE, Dispatcher, Stage};
+use tests::program::Running;
 
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
     let stage = Stage::start();
@@ -35,8 +36,13 @@ fn settle() {
 
 /// Megabytes of memory that are the process's now.
 pub(crate) fn resident(dispatcher: &Dispatcher) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", dispatcher.running.process.id()))
-        .expect("its status");
+    resident_of(&dispatcher.running)
+}
+
+/// The same of any program.
+pub(crate) fn resident_of(running: &Running) -> f64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", running.process.id())).expect("its status");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
     let kilobytes: f64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
     kilobytes / 1e3

@@ -25,7 +25,7 @@ use crate::plan::{Identity, PlannedJob};
 
 pub use docker::Docker;
 pub use kubernetes::Kubernetes;
-pub use outcome::{Cause, Outcome, Ran, Report};
+pub use outcome::{Cause, Outcome, Ran, Report, Try};
 pub use process::Process;
 pub use recording::Recording;
 pub use secret::{Source, Sources};

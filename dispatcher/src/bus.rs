@@ -14,7 +14,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -146,9 +146,14 @@ impl Bus {
 
     /// How many dead letters there are.
     pub async fn dead_letter_count(&self) -> Result<u64> {
+        Ok(self.dead_letter_counts().await?.values().sum())
+    }
+
+    /// How many dead letters there are of each subject that has any.
+    pub async fn dead_letter_counts(&self) -> Result<BTreeMap<String, u64>> {
         match self {
-            Self::JetStream(bus) => bus.dead_letter_count().await,
-            Self::Embedded(bus) => bus.dead_letter_count().await,
+            Self::JetStream(bus) => bus.dead_letter_counts().await,
+            Self::Embedded(bus) => bus.dead_letter_counts().await,
         }
     }
 

@@ -66,7 +66,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Publish events from files or generated ones, each acknowledged
     Publish(Box<publish::Arguments>),
-    /// Where each customer is, what is stuck and why
+    /// Where the flow stands, where each customer is, what is stuck and why
     Status(Box<status::Arguments>),
     /// List, show, replay and drop what could not be handled
     DeadLetters(Box<dead_letters::Arguments>),
@@ -151,6 +151,21 @@ mod tests {
         all.push(command.render_long_help().to_string());
         for below in command.get_subcommands_mut() {
             helps(below, all);
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_operations_page_is_one() {
+        let page = include_str!("../OPERATIONS.md");
+        let lines = page.lines().filter(|line| line.starts_with("dispatcher ") && line.contains(" # "));
+        let blocks = lines.filter_map(|line| line.split(" # ").next());
+        let inline = page.split('`').skip(1).step_by(2).filter(|text| text.starts_with("dispatcher "));
+        let commands: Vec<_> = blocks.chain(inline).collect();
+        assert!(commands.len() >= 10, "{commands:?}");
+        for command in commands {
+            let text = command.replace("NUMBER", "7").replace('"', "");
+            let parsed = Arguments::try_parse_from(text.split_whitespace());
+            assert!(parsed.is_ok(), "{command}: {:?}", parsed.err().map(|error| error.to_string()));
         }
     }
 

@@ -50,7 +50,7 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 /// What the writer is told.
 #[derive(Debug)]
 enum Word {
-    Run(JobRun),
+    Run(Box<JobRun>),
     /// Somebody waits until all that was told before is written.
     Written(oneshot::Sender<()>),
 }
@@ -109,7 +109,7 @@ impl History {
 
     /// A Job was handed over or ended. Never waits.
     pub fn record(&self, run: &JobRun) {
-        if self.0.sender.try_send(Word::Run(run.clone())).is_err() {
+        if self.0.sender.try_send(Word::Run(Box::new(run.clone()))).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

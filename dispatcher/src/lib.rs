@@ -14,5 +14,6 @@ pub mod observer;
 pub mod origin;
 pub mod plan;
 pub mod server;
+pub mod standing;
 pub mod template;
 pub mod traces;

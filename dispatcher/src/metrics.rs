@@ -18,11 +18,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use self::label::{Build, Ended, Known, Lost, Subject, Trigger};
+use self::label::{Build, Customers, Ended, Known, Lost, Standing, Subject, Trigger};
 use crate::bus::Backlog;
 use crate::engine::rules::Rules;
 use crate::engine::verdict::Why;
+use crate::history::{Stage, Totals};
 use crate::plan::IncomingEvent;
+use crate::standing::StepCounts;
 
 pub use label::{JobOutcome, SpansLost};
 pub use recent::{Failure, Recent};
@@ -54,6 +56,8 @@ struct Inner {
     stored: Gauge,
     waiting: Family<Subject, Gauge>,
     in_flight: Family<Subject, Gauge>,
+    steps: Family<Standing, Gauge>,
+    customers: Family<Customers, Gauge>,
     last_fetch: Gauge<f64, AtomicU64>,
     bus_up: Gauge,
     backend_up: Gauge,
@@ -97,6 +101,8 @@ impl Default for Metrics {
             stored: Gauge::default(),
             waiting: Family::default(),
             in_flight: Family::default(),
+            steps: Family::default(),
+            customers: Family::default(),
             last_fetch: Gauge::default(),
             bus_up: Gauge::default(),
             backend_up: Gauge::default(),
@@ -137,6 +143,8 @@ impl Inner {
         to.register("backend_up", "1 while a Job could be started", self.backend_up.clone());
         to.register("bus_waiting", "Messages that wait in the bus", self.waiting.clone());
         to.register("bus_in_flight", "Messages taken and not answered", self.in_flight.clone());
+        to.register("step_events", "Events of a step, of all dispatchers, by state", self.steps.clone());
+        to.register("customers", "Customers, of all dispatchers, by stage", self.customers.clone());
         let (fetched, refused) = (self.last_fetch.clone(), self.manifests_refused.clone());
         to.register("last_fetch_timestamp_seconds", "When a fetch last had an answer", fetched);
         to.register("manifests_refused", "1 while the newest manifests are refused", refused);
@@ -280,6 +288,27 @@ impl Metrics {
             let label = self.0.subject(&one.subject);
             self.0.waiting.get_or_create(&label).set(i64::try_from(one.waiting).unwrap_or(i64::MAX));
             self.0.in_flight.get_or_create(&label).set(i64::try_from(one.in_flight).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Where the flow stands: what page and `status` show. Without an answer of the bus or of the history its counts are not told.
+    pub fn standing(&self, steps: &[StepCounts], bus: bool, totals: Option<&Totals>) {
+        self.0.steps.clear();
+        self.0.customers.clear();
+        let word = |text: &str| text.replace(' ', "_");
+        let gauge = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        for step in steps {
+            for (state, amount) in StepCounts::NAMES.into_iter().zip(step.counts()) {
+                let of_the_bus = matches!(state, "waiting" | "dead letters");
+                if if of_the_bus { bus } else { totals.is_some() } {
+                    let label = Standing { trigger: self.0.known.bounded(&step.trigger), state: word(state) };
+                    self.0.steps.get_or_create(&label).set(gauge(amount));
+                }
+            }
+        }
+        for (stage, totals) in totals.into_iter().flat_map(|totals| Stage::ALL.map(|stage| (stage, totals))) {
+            let label = Customers { stage: word(stage.as_str()) };
+            self.0.customers.get_or_create(&label).set(gauge(totals.customers(stage)));
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
-use crate::backend::Outcome;
+use crate::backend::{Outcome, Try};
 use crate::history::History;
 use crate::traces::Traces;
 
@@ -93,6 +93,8 @@ pub enum State {
         tries: u32,
         /// True where this dispatcher did not start it.
         adopted: bool,
+        /// The tries before the last one, as far as they are known.
+        earlier: Vec<Try>,
         /// How it ended, with the worker's own words.
         outcome: Outcome,
     },
@@ -136,6 +138,7 @@ impl JobRun {
             ended_at: SystemTime::now().into(),
             tries: ran.attempts,
             adopted: ran.adopted,
+            earlier: ran.earlier.clone(),
             outcome: ran.outcome.clone(),
         };
         Self { state, ..self }

@@ -25,7 +25,7 @@ fn a_refused_order_is_a_dead_letter_and_its_replay_ends_the_flow() {
     let shown = system.command(&["dead-letters", "show", &number]).run_to(0);
     assert!(shown.output.contains("MARKETING_WEBHOOK_URL"), "{}", shown.output);
     let status = system.command(&["status"]).run_to(0);
-    assert!(status.output.contains("stuck"), "{}", status.output);
+    assert!(status.output.contains("  stuck  "), "{}", status.output);
     system.vendor.set(vendor::Mode::Ok);
     system.command(&["dead-letters", "replay", &number]).run_to(0);
     system.until_onboarded(1);

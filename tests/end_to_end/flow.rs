@@ -28,8 +28,11 @@ fn five_registrations_run_through_all_steps_on_real_servers() {
     let order =
         system.vendor.requests().into_iter().find(|request| request.path == "/orders").expect("an order");
     assert_eq!(order.headers["authorization"], "Bearer vendor-token");
-    let status = system.command(&["status"]).run_to(0);
-    assert_eq!(status.output.matches("onboarded").count(), 5, "{}", status.output);
+    wait::until(LIMIT, "status says so", || {
+        let status = system.command(&["status"]).run_to(0).output;
+        let listed = status.lines().filter(|line| line.contains("groovy  onboarded")).count();
+        (listed == 5 && status.contains("5 onboarded")).then_some(())
+    });
     let ended = dispatcher.running.terminate();
     ended.expect_code(0);
     assert!(!ended.output.contains("vendor-token"), "a secret in the log");

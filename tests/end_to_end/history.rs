@@ -1,8 +1,15 @@
 //! The history on a real server, written by real dispatchers.
 
-use tests::wait;
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
 
-use crate::system::{LIMIT, System, registration};
+use serde_json::{Value, json};
+use tests::scratch::Scratch;
+use tests::{http, wait};
+
+use crate::dispatcher::copy;
+use crate::system::{LIMIT, System, registration, shipped_events};
 
 /// The counts of the history's own table.
 fn amount(system: &System, kind: &str, name: &str, state: &str) -> usize {
@@ -26,9 +33,10 @@ fn two_dispatchers_write_one_history_that_balances_and_leaves_no_run_open() {
     system.until_onboarded(6);
     system.check_books(6);
     // What the killed dispatcher had not written it had not answered: those events came again.
-    wait::until(LIMIT * 2, "no run stays open", || {
+    wait::until(LIMIT * 2, "every run is there and none stays open", || {
         let open = system.database.count("job_runs WHERE state <> 'complete'");
-        (open == 0 && amount(&system, "customer", "", "3") == 6).then_some(())
+        let all = system.database.count("job_runs") >= 6 * 9;
+        (all && open == 0 && amount(&system, "customer", "", "3") == 6).then_some(())
     });
     assert_eq!(system.database.count("job_runs"), 6 * 9);
     assert_eq!(["0", "1", "2"].map(|stage| amount(&system, "customer", "", stage)), [0, 0, 0]);
@@ -47,4 +55,157 @@ fn two_dispatchers_write_one_history_that_balances_and_leaves_no_run_open() {
         let page = tests::http::get(second.port, "/").ok()?.body;
         page.contains(&words(saved)).then_some(())
     });
+}
+
+/// Waiting, running, done, failed and dead letters of each step by its subject; customers by what they need.
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    steps: BTreeMap<String, [usize; 5]>,
+    customers: BTreeMap<String, usize>,
+}
+
+const STATES: [&str; 5] = ["waiting", "running", "done", "failed", "dead_letters"];
+
+fn of_page(port: u16) -> Counts {
+    let page = http::get(port, "/").map(|answer| answer.body).unwrap_or_default();
+    let mut counts = Counts::default();
+    // save-user on user-saved: 0 waiting, 0 running, 18 done, 0 failed, 0 dead letters, 3 per minute
+    for label in page.split("aria-label=\"").filter_map(|rest| rest.split('"').next()) {
+        let Some((subject, words)) = label.split_once(" on ").and_then(|(_, rest)| rest.split_once(": "))
+        else {
+            continue;
+        };
+        let numbers: Vec<usize> =
+            words.split(", ").filter_map(|one| one.split(' ').next()?.parse().ok()).collect();
+        counts.steps.insert(subject.to_owned(), numbers[..5].try_into().expect("five counts"));
+    }
+    for tile in page.split("<strong>").skip(1) {
+        let Some((number, rest)) = tile.split_once("</strong> <span>") else { continue };
+        if let (Ok(number), Some(stage)) = (number.parse(), rest.split('<').next()) {
+            counts.customers.insert(stage.replace(' ', "_"), number);
+        }
+    }
+    counts
+}
+
+fn of_metrics(port: u16) -> Counts {
+    let text = http::get(port, "/metrics").map(|answer| answer.body).unwrap_or_default();
+    let mut counts = Counts::default();
+    for line in text.lines() {
+        let parts: Vec<_> = line.split('"').collect();
+        let number = || line.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number");
+        match parts[..] {
+            ["dispatcher_step_events{trigger=", trigger, ",state=", state, _] => {
+                let subject = trigger.trim_end_matches("-trigger").to_owned();
+                let at = STATES.iter().position(|one| *one == state).expect("a state");
+                counts.steps.entry(subject).or_default()[at] = number();
+            }
+            ["dispatcher_customers{stage=", stage, _] => {
+                counts.customers.insert(stage.to_owned(), number());
+            }
+            _ => {}
+        }
+    }
+    counts
+}
+
+fn of_status(system: &System, events: &str) -> Counts {
+    let shown = system.command(&["status", "--output", "json", "--events", events]).run_to(0).output;
+    let flow: Value = shown.lines().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    let number = |value: &Value| value.as_u64().and_then(|number| number.try_into().ok()).expect("a number");
+    let steps = flow["steps"].as_array().into_iter().flatten();
+    Counts {
+        steps: steps
+            .map(|step| {
+                let subject = step["subject"].as_str().expect("a subject");
+                (subject.to_owned(), STATES.map(|state| number(&step[state])))
+            })
+            .collect(),
+        customers: flow["customers"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(stage, count)| (stage.clone(), number(count)))
+            .collect(),
+    }
+}
+
+/// What the ledger, the customers' rows and the dead letters come to.
+fn of_books(system: &System, failed: usize) -> Counts {
+    let mut counts = Counts::default();
+    for (subject, step) in [
+        ("customer-registered", "register-corporate-customer"),
+        ("customer-saved", "save-customer"),
+        ("user-saved", "save-user"),
+        ("welcome-email-sent", "send-welcome-email"),
+        ("marketing-notified", "notify-marketing"),
+        ("swag-ordered", "order-swag"),
+        ("touchpoints-created", "create-touchpoints"),
+    ] {
+        let done = system.database.count(&format!("handled_events WHERE step = '{step}'"));
+        counts.steps.insert(subject.to_owned(), [0, 0, done, 0, 0]);
+    }
+    let letters = system.dead_letters();
+    for letter in &letters {
+        let step = letter["subject"].as_str().and_then(|subject| counts.steps.get_mut(subject));
+        step.expect("a step")[4] += 1;
+    }
+    counts.steps.get_mut("customer-registered").expect("a step")[3] = failed;
+    let amounts =
+        [("stuck", failed), ("trying_again", 0), ("under_way", 0), ("onboarded", system.onboarded())];
+    counts.customers = amounts.map(|(stage, amount)| (stage.to_owned(), amount)).into();
+    counts
+}
+
+fn until_says(who: &str, expected: &Counts, says: impl Fn() -> Counts) {
+    let limit = Instant::now() + LIMIT;
+    while says() != *expected && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(says(), *expected, "{who}");
+}
+
+#[test]
+fn page_status_and_metrics_agree_with_the_books_after_a_crash_and_a_restart_of_one_of_two_dispatchers() {
+    let system = System::start();
+    let folder = Scratch::new("events");
+    let events = folder.join("events");
+    copy(&shipped_events(), &events);
+    let template = events.join("customer-registered/configmap.yaml");
+    let text = fs::read_to_string(&template).unwrap();
+    let line = "    {{- $subject :=";
+    let refusing = format!(
+        "    {{{{- if eq (get $data \"name\") \"Refused Ltd\" }}}}{{{{ fail \"not this one\" }}}}{{{{ end -}}}}\n{line}"
+    );
+    fs::write(&template, text.replace(line, &refusing)).unwrap();
+    let mut first = system.dispatcher_with(&events, "first");
+    let second = system.dispatcher_with(&events, "second");
+    for number in 0..6 {
+        system.publish(&registration(&format!("Company {number}")));
+    }
+    let refused = registration("Refused Ltd");
+    system.publish(&refused);
+    let mut hopeless = registration("Platinum Ltd");
+    hopeless["data"]["subscription_tier"] = json!("platinum");
+    system.publish(&hopeless);
+    system.until_onboarded(2);
+    first.running.kill();
+    let first = system.dispatcher_with(&events, "first");
+    system.until_onboarded(6);
+    let letters = system.until_dead_letters(2);
+    let books = of_books(&system, letters.len());
+    assert_eq!(books.steps["user-saved"], [0, 0, 18, 0, 0], "{books:?}");
+    assert_eq!(books.steps["customer-registered"], [0, 0, 6, 2, 2], "{books:?}");
+    let manifests = events.display().to_string();
+    until_says("status", &books, || of_status(&system, &manifests));
+    for (name, port) in [("first", first.port), ("second", second.port)] {
+        until_says(&format!("the page of the {name}"), &books, || of_page(port));
+        until_says(&format!("the metrics of the {name}"), &books, || of_metrics(port));
+    }
+    // What could not be planned has its customer, with the reason.
+    let customer = refused["subject"].as_str().unwrap();
+    let status = system.command(&["status", customer]).run_to(0).output;
+    assert!(status.contains("stuck") && status.contains("not this one"), "{status}");
+    let page = http::get(first.port, &format!("/customers/{customer}")).unwrap().body;
+    assert!(page.contains("not this one") && page.contains("NotPlanned"), "{page}");
 }

@@ -206,9 +206,13 @@ fn a_step_that_fails_first_is_seen_with_each_of_its_attempts() {
         let runs = collector.spans().into_iter().find(|span| span.name == "run" && span.failed);
         runs.filter(|run| run.attributes["knapscen.worker.step"] == "notify-marketing")
     });
-    let (_, attempt) = failed.events.iter().find(|(name, _)| name == "attempt").expect("an attempt");
-    assert_eq!(attempt["process.exit.code"], "75");
-    assert!(attempt["error.message"].contains("503"), "{attempt:?}");
+    let attempts: Vec<_> = failed.events.iter().filter(|(name, _)| name == "attempt").collect();
+    let numbers: Vec<_> = attempts.iter().map(|(_, attempt)| attempt["knapscen.try"].as_str()).collect();
+    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6"], "backoffLimit is 5");
+    for (_, attempt) in attempts {
+        assert_eq!(attempt["process.exit.code"], "75");
+        assert!(attempt["error.message"].contains("503"), "{attempt:?}");
+    }
     system.vendor.set(vendor::Mode::Ok);
     system.until_onboarded(1);
     let spans = wait::until(LIMIT, "every run has come", || {

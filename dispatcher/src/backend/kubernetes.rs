@@ -29,7 +29,7 @@ use self::limit::Rate;
 use self::seen::Seen;
 use self::stuck::{Ask, Patience, Stuck};
 use self::watch::{Follower, News, Watch};
-use super::{Again, Cause, MAX_LOGS, Outcome, Ran, Report};
+use super::{Again, Cause, MAX_LOGS, Outcome, Ran, Report, Try};
 use crate::engine::stop::Stop;
 use crate::plan::{EVENT_LABEL, IDENTITY_LABEL, Identity, PlannedJob};
 
@@ -206,9 +206,16 @@ impl Kubernetes {
         let mut removed = false;
         loop {
             let started_at = created.or_else(|| seen.started_at());
-            let ran = |outcome| Ran { outcome, attempts: seen.attempts(), adopted, started_at };
+            let ran = |outcome| Ran {
+                outcome,
+                attempts: seen.attempts(),
+                adopted,
+                started_at,
+                earlier: Vec::new(),
+            };
             if seen.has_ended() {
-                return ran(self.outcome(job, &seen).await);
+                let (outcome, earlier) = self.outcome(job, &seen).await;
+                return Ran { earlier, ..ran(outcome) };
             }
             if removed && self.deleted().remove(seen.uid()) {
                 let message = "a Delete event of the same subject removed its Job while it ran";
@@ -245,8 +252,8 @@ impl Kubernetes {
         }
     }
 
-    /// What the Job's end means; where no container tells, Kubernetes' events may.
-    async fn outcome(&self, job: &PlannedJob, seen: &Seen) -> Outcome {
+    /// What the Job's end means, and the tries before; where no container tells, Kubernetes' events may.
+    async fn outcome(&self, job: &PlannedJob, seen: &Seen) -> (Outcome, Vec<Try>) {
         let (calls, namespace) = (&self.0.calls, &job.namespace);
         let pods = calls.pods_of(namespace, seen).await.unwrap_or_default();
         let mut outcome = ending::outcome(&job.spec.container, seen, &pods);
@@ -258,7 +265,7 @@ impl Kubernetes {
             message.push_str("; ");
             message.push_str(&words);
         }
-        outcome
+        (outcome, ending::earlier(&job.spec.container, &pods))
     }
 
     /// Why the Job does not start, if it does not.

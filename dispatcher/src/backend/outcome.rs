@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -44,6 +45,20 @@ pub enum Outcome {
     Stopped,
 }
 
+impl Outcome {
+    /// The same where no further delivery follows: what was to be tried again has failed for good.
+    #[must_use]
+    pub fn given_up(self, deliveries: u64) -> Self {
+        match self {
+            Self::TryAgain { cause, exit_code, message, report } => {
+                let message = format!("given up after {deliveries} attempts: {message}");
+                Self::Failed { cause, exit_code, message, report }
+            }
+            ended => ended,
+        }
+    }
+}
+
 /// Why a Job did not complete. The words are those of a Kubernetes Job's conditions where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {
@@ -57,6 +72,8 @@ pub enum Cause {
     ImageNotFound,
     /// A Secret, ConfigMap or key is missing, or the environment cannot be given to a process.
     ConfigurationError,
+    /// The event could not be planned with the manifests in force: there is no Job.
+    NotPlanned,
     /// The quota of its namespace is spent.
     QuotaExceeded,
     /// It fits no node.
@@ -135,6 +152,19 @@ pub struct Ran {
     pub adopted: bool,
     /// When the first try started; `None` where nothing was started.
     pub started_at: Option<SystemTime>,
+    /// The tries before the last one, oldest first, as far as the backend knows them.
+    pub earlier: Vec<Try>,
+}
+
+/// A try that failed and was followed by another one of the same Job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// When it ended.
+    pub ended_at: DateTime<Utc>,
+    /// Its exit code, where there is one.
+    pub exit_code: Option<i32>,
+    /// What happened, for people.
+    pub message: String,
 }
 
 impl Ran {
@@ -142,12 +172,13 @@ impl Ran {
     pub fn refused(cause: Cause, message: impl Into<String>) -> Self {
         let outcome =
             Outcome::Failed { cause, exit_code: None, message: message.into(), report: Report::default() };
-        Self { outcome, attempts: 0, adopted: false, started_at: None }
+        Self { outcome, ..Self::stopped() }
     }
 
     /// Handed back before anything was started.
     pub const fn stopped() -> Self {
-        Self { outcome: Outcome::Stopped, attempts: 0, adopted: false, started_at: None }
+        let earlier = Vec::new();
+        Self { outcome: Outcome::Stopped, attempts: 0, adopted: false, started_at: None, earlier }
     }
 
     /// Not started, because of something that may pass.
@@ -155,7 +186,7 @@ impl Ran {
         let cause = Cause::BackendError;
         let outcome =
             Outcome::TryAgain { cause, exit_code: None, message: message.into(), report: Report::default() };
-        Self { outcome, attempts: 0, adopted: false, started_at: None }
+        Self { outcome, ..Self::stopped() }
     }
 }
 

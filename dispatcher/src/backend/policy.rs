@@ -1,10 +1,10 @@
 //! What follows from how a try ended: pure, as `podFailurePolicy`, `backoffLimit` and the exit codes say.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use shared::error::Class;
 
-use super::{Cause, Outcome, Report};
+use super::{Cause, Outcome, Report, Try};
 use crate::plan::{FailureAction, JobSpec};
 
 /// Kubernetes waits at most this long between two tries.
@@ -97,15 +97,23 @@ pub(super) fn overdue(spec: &JobSpec, exit: Exit, report: Report) -> Outcome {
 }
 
 fn failed(cause: Cause, exit: Exit, report: &Report) -> Outcome {
-    let (exit_code, report) = (exit.code(), report.clone());
-    let message = match report.message() {
-        Some(said) => format!("{}: {said}", exit.words()),
-        None => exit.words(),
-    };
+    let (exit_code, message, report) = (exit.code(), words(exit, report), report.clone());
     if cause == Cause::BackoffLimitExceeded && exit.retry_helps() {
         Outcome::TryAgain { cause, exit_code, message, report }
     } else {
         Outcome::Failed { cause, exit_code, message, report }
+    }
+}
+
+/// What a try that failed is remembered by when another one follows.
+pub(super) fn earlier(exit: Exit, report: &Report, ended_at: SystemTime) -> Try {
+    Try { ended_at: ended_at.into(), exit_code: exit.code(), message: words(exit, report) }
+}
+
+fn words(exit: Exit, report: &Report) -> String {
+    match report.message() {
+        Some(said) => format!("{}: {said}", exit.words()),
+        None => exit.words(),
     }
 }
 

@@ -150,7 +150,7 @@ impl Process {
             let ended = self.attend(&mut current.running, deadline, job.spec.grace, stop).await;
             let (held, asked) = (folder.clone(), Arc::clone(job));
             let settled = record::blocking(move || {
-                Ok(Settled::of(&held, current.record, &asked.spec, ended, adopted, base))
+                Ok(Settled::of(&held, current.record, &asked.spec, &ended, adopted, base))
             });
             let (record, exit, report, delay) = match settled.await {
                 Ok(Settled::Ended(ran)) => return ran,
@@ -162,10 +162,10 @@ impl Process {
                     Some(at) if at <= Instant::now() => policy::overdue(&job.spec, exit, report),
                     _ => Outcome::Stopped,
                 };
-                let ended = record::blocking(move || Ok(stretch::end(&folder, record, outcome, adopted)));
+                let ended = record::blocking(move || Ok(stretch::end(&folder, *record, outcome, adopted)));
                 return ended.await.unwrap_or_else(|error| Ran::postponed(error.to_string()));
             }
-            match self.start(&folder, record, job).await {
+            match self.start(&folder, *record, job).await {
                 Ok((record, running)) => current = Try { record, running, adopted },
                 Err(ran) => return ran,
             }

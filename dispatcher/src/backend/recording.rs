@@ -62,7 +62,8 @@ impl Recording {
         state.started.push(job.clone());
         state.again.push(again);
         let outcome = state.script.pop_front().unwrap_or(Outcome::Complete { report: Report::default() });
-        Ran { outcome, attempts: 1, adopted: false, started_at: Some(SystemTime::now()) }
+        let started_at = Some(SystemTime::now());
+        Ran { outcome, attempts: 1, adopted: false, started_at, earlier: Vec::new() }
     }
 
     #[expect(clippy::unused_async, reason = "every backend is asked the same way")]

@@ -10,7 +10,7 @@ mod file;
 mod store;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -154,8 +154,8 @@ impl Embedded {
         found.map_err(|error| self.unavailable(&error))?.transpose()
     }
 
-    pub(super) async fn dead_letter_count(&self) -> Result<u64> {
-        store::dead_letter_count(&self.inner.readers).await.map_err(|error| self.unavailable(&error))
+    pub(super) async fn dead_letter_counts(&self) -> Result<BTreeMap<String, u64>> {
+        store::dead_letter_counts(&self.inner.readers).await.map_err(|error| self.unavailable(&error))
     }
 
     pub(super) async fn drop_dead_letter(&self, number: u64) -> Result<bool> {

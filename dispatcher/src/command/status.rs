@@ -1,151 +1,148 @@
-//! `dispatcher status`: where each customer is, from the ledger of handled events and the dead letters.
+//! `dispatcher status`: where the flow stands and where each customer is, from the history that page and metrics show too.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::config::Environment;
-use shared::database::{Connection, Settings};
+use shared::database::Settings;
 use shared::error::{Error, Result};
 
 use super::output::Output;
+use super::planning::Planning;
 use super::{bus_access, print};
-use crate::bus::Filter;
+use crate::flow::Flow;
+use crate::history::{CustomerState, History, Keep, Stage, Totals, Wanted};
 use crate::logging::masked;
+use crate::manifest;
+use crate::standing::{self, StepCounts};
 
-/// Where each customer is, what is stuck and why
+/// Where the flow stands, where each customer is, what is stuck and why
 #[derive(clap::Args)]
-#[command(after_help = "Reads DATABASE_URL, or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME.")]
+#[command(
+    after_help = "Reads the history in the database of DATABASE_URL, or of DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, and asks the bus."
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     bus: crate::bus::Settings,
     /// A customer's id, or part of its name
     customer: Option<String>,
-    /// At most so many customers, the latest first
+    /// Folder with the manifests: its triggers are the steps
+    #[arg(long, env = "DISPATCHER_EVENTS", default_value = "events")]
+    events: PathBuf,
+    #[command(flatten)]
+    planning: Planning,
+    /// At most so many customers, stuck ones first
     #[arg(long, default_value = "50")]
-    limit: i64,
-    /// How to print
+    limit: usize,
+    /// How to print; in JSON the first line is the flow, and each further one a customer
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
 }
 
-struct Customer {
-    id: String,
-    name: String,
-    tier: String,
-    started_at: DateTime<Utc>,
-    onboarded_at: Option<DateTime<Utc>>,
-    steps: BTreeMap<String, (i64, DateTime<Utc>)>,
-    dead: Option<String>,
-}
-
-impl Customer {
-    fn state(&self) -> &'static str {
-        match (&self.dead, self.onboarded_at) {
-            (_, Some(_)) => "onboarded",
-            (Some(_), None) => "stuck",
-            (None, None) => "under way",
-        }
-    }
-
-    fn last(&self) -> Option<(&str, DateTime<Utc>)> {
-        self.steps.iter().max_by_key(|(_, (_, at))| *at).map(|(step, (_, at))| (step.as_str(), *at))
-    }
-}
-
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
-    let mut database = Settings::read(&Environment::from_process()?)?.connect().await?;
-    let mut customers = customers(&mut database, arguments.customer.as_deref(), arguments.limit).await?;
-    if customers.is_empty()
-        && let Some(wanted) = &arguments.customer
-    {
-        return Err(Error::input(format!("no customer has the id or name {:?}", print::plain(wanted))));
+    // What is kept for how long is up to the dispatchers; this only reads.
+    let history = History::in_database(Settings::read(&Environment::from_process()?)?, Keep::days(1));
+    let text = arguments.customer.clone().unwrap_or_default();
+    let wanted = Wanted { text: text.clone(), limit: arguments.limit, ..Wanted::default() };
+    let customers = history.customers(&wanted).await?;
+    if customers.is_empty() && !text.is_empty() {
+        return Err(Error::input(format!("no customer has the id or name {:?}", print::plain(&text))));
     }
-    let bus_problem = dead_letters(&arguments.bus, &mut customers).await.err();
+    let mut problems = Vec::new();
+    if arguments.customer.is_none() {
+        let totals = history.totals().await?;
+        let steps = steps(&arguments, &totals, &mut problems).await;
+        show_flow(&steps, &totals, arguments.output);
+    }
     if arguments.output == Output::Json {
         for one in &customers {
-            let steps: BTreeMap<_, _> = one
-                .steps
-                .iter()
-                .map(|(step, (count, at))| (step, json!({"count": count, "last": at})))
-                .collect();
-            print::line(json!({
-                "id": one.id, "name": one.name, "subscription_tier": one.tier, "state": one.state(),
-                "started_at": one.started_at, "onboarded_at": one.onboarded_at, "steps": steps, "dead_letter": one.dead,
-            }).to_string());
+            print::line(line(one).to_string());
         }
-    } else {
+    } else if !customers.is_empty() {
         let rows: Vec<_> = customers.iter().map(row).collect();
-        print::table(&["CUSTOMER", "NAME", "TIER", "STATE", "LAST STEP", "SINCE", "WHY"], &rows);
+        print::table(&["CUSTOMER", "NAME", "TIER", "STATE", "STEP", "SINCE", "WHY"], &rows);
     }
-    if let Some(error) = bus_problem {
-        drop(std::io::Write::write_fmt(
-            &mut std::io::stderr(),
-            format_args!("dead letters are not shown: {error}\n"),
-        ));
+    for problem in problems {
+        drop(std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{problem}\n")));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(one: &Customer) -> Vec<String> {
-    let (step, since) = one.last().unwrap_or(("registered", one.started_at));
+/// The steps of the manifests. What cannot be asked counts nothing, and is said.
+async fn steps(arguments: &Arguments, totals: &Totals, problems: &mut Vec<String>) -> Vec<StepCounts> {
+    let Ok(manifests) = manifest::load(&arguments.events) else {
+        let folder = arguments.events.display();
+        problems.push(format!(
+            "steps are not shown: no manifests can be read in {folder}; name them by --events"
+        ));
+        return Vec::new();
+    };
+    let flow = Flow::of(&manifests, &arguments.planning.cluster());
+    let asked = async {
+        let bus = bus_access::visit(&arguments.bus).await?;
+        let (backlog, dead) = (bus.backlog().await, bus.dead_letter_counts().await);
+        Ok((backlog.map_err(bus_access::failed)?, dead.map_err(bus_access::failed)?))
+    };
+    let (backlog, dead) = asked.await.unwrap_or_else(|error: Error| {
+        problems.push(format!("what waits and dead letters are not counted: {error}"));
+        Default::default()
+    });
+    standing::steps(&flow, &backlog, totals, &dead)
+}
+
+fn show_flow(steps: &[StepCounts], totals: &Totals, output: Output) {
+    let customers = Stage::ALL.map(|stage| (stage.as_str(), totals.customers(stage)));
+    if output == Output::Json {
+        let counts = |step: &StepCounts| -> Value {
+            let mut fields: Value = StepCounts::NAMES
+                .into_iter()
+                .zip(step.counts())
+                .map(|(n, c)| (n.replace(' ', "_"), c))
+                .collect();
+            fields["trigger"] = step.trigger.as_str().into();
+            fields["subject"] = step.subject.as_str().into();
+            fields
+        };
+        let steps: Vec<_> = steps.iter().map(counts).collect();
+        let customers: Value =
+            customers.iter().map(|(name, count)| (name.replace(' ', "_"), *count)).collect();
+        print::line(json!({"steps": steps, "customers": customers}).to_string());
+        return;
+    }
+    if !steps.is_empty() {
+        let names = StepCounts::NAMES.map(str::to_uppercase);
+        let head: Vec<_> = ["STEP", "EVENT"].into_iter().chain(names.iter().map(String::as_str)).collect();
+        let rows: Vec<Vec<String>> = steps
+            .iter()
+            .map(|step| {
+                let counts = step.counts().map(|count| count.to_string());
+                [step.name.clone(), step.subject.clone()].into_iter().chain(counts).collect()
+            })
+            .collect();
+        print::table(&head, &rows);
+        print::line("");
+    }
+    print::line(customers.map(|(name, count)| format!("{count} {name}")).join(", "));
+    print::line("");
+}
+
+fn line(one: &CustomerState) -> Value {
+    json!({
+        "id": one.id, "name": one.name, "subscription_tier": one.tier, "state": one.stage.as_str(),
+        "step": one.step, "since": one.changed_at, "why": one.reason, "started_at": one.started_at,
+        "onboarded_at": one.onboarded_at, "done": one.done, "open": one.open, "failed": one.failed,
+    })
+}
+
+fn row(one: &CustomerState) -> Vec<String> {
     vec![
         one.id.clone(),
         print::plain(&one.name),
         one.tier.clone(),
-        one.state().to_owned(),
-        step.to_owned(),
-        since.format("%Y-%m-%d %H:%M:%SZ").to_string(),
-        one.dead.as_deref().map(|why| print::plain(&masked(why))).unwrap_or_default(),
+        one.stage.as_str().to_owned(),
+        one.step.clone(),
+        one.changed_at.format("%Y-%m-%d %H:%M:%SZ").to_string(),
+        one.reason.as_deref().map(|why| print::plain(&masked(why))).unwrap_or_default(),
     ]
-}
-
-async fn customers(database: &mut Connection, wanted: Option<&str>, limit: i64) -> Result<Vec<Customer>> {
-    let sql = "SELECT id, name, subscription_tier, started_at, onboarded_at FROM customers \
-               WHERE ? = '' OR id = ? OR name LIKE ? ORDER BY started_at DESC LIMIT ?";
-    let text = wanted.unwrap_or_default();
-    let like = format!("%{}%", text.replace('%', "\\%").replace('_', "\\_"));
-    let rows = database.rows(sql, &[text.into(), text.into(), like.as_str().into(), limit.into()]).await?;
-    let mut customers = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let id = row.text(0)?;
-        let steps =
-            "SELECT step, COUNT(*), MAX(handled_at) FROM handled_events WHERE customer_id = ? GROUP BY step";
-        let mut done = BTreeMap::new();
-        for step in database.rows(steps, &[id.as_str().into()]).await? {
-            done.insert(step.text(0)?, (step.integer(1)?, step.time(2)?));
-        }
-        customers.push(Customer {
-            id,
-            name: row.text(1)?,
-            tier: row.text(2)?,
-            started_at: row.time(3)?,
-            onboarded_at: row.optional_time(4)?,
-            steps: done,
-            dead: None,
-        });
-    }
-    Ok(customers)
-}
-
-/// The last dead letter of each customer.
-async fn dead_letters(bus: &crate::bus::Settings, customers: &mut [Customer]) -> Result<()> {
-    let bus = bus_access::visit(bus).await?;
-    let mut filter = Filter::default();
-    loop {
-        let page = bus.dead_letters(&filter).await.map_err(bus_access::failed)?;
-        for letter in &page.letters {
-            if let Some(one) = customers.iter_mut().find(|one| one.id == letter.info.customer) {
-                one.dead = Some(format!(
-                    "dead letter {} ({}): {}",
-                    letter.number, letter.subject, letter.info.reason
-                ));
-            }
-        }
-        match page.next {
-            Some(next) => filter.after = next,
-            None => return Ok(()),
-        }
-    }
 }

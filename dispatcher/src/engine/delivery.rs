@@ -122,16 +122,16 @@ async fn run_triggers(
 }
 
 async fn run_trigger(inner: &Inner, cause: &Arc<Cause>, plan: TriggerPlan, stop: &Stop) -> End {
+    if let Err(error) = &plan.outcome {
+        job::refused(inner, cause, &plan, error);
+    }
     let trigger = plan.trigger;
     match plan.outcome {
-        Err(error) => {
-            inner.metrics.job_ended(&trigger, JobOutcome::Refused);
-            End::Failed(Why {
-                class: format!("Plan-{}", error.stage),
-                reason: error.to_string(),
-                ..Why::default()
-            })
-        }
+        Err(error) => End::Failed(Why {
+            class: format!("Plan-{}", error.stage),
+            reason: error.to_string(),
+            ..Why::default()
+        }),
         Ok(Action::Skip(_) | Action::Create { sync: SyncMode::DryRun, .. }) => {
             inner.metrics.job_ended(&trigger, JobOutcome::Skipped);
             End::Done
@@ -181,7 +181,7 @@ async fn answer(
     stop: &Stop,
 ) {
     let key = memory_key(delivery);
-    if matches!(verdict, Verdict::Ack | Verdict::DeadLetter(_)) {
+    if !ends.is_empty() && matches!(verdict, Verdict::Ack | Verdict::DeadLetter(_)) {
         // An event that never comes again must not be without its run, should this process end now.
         inner.observer.until_kept().await;
     }

@@ -8,11 +8,11 @@ use chrono::Utc;
 use super::Inner;
 use super::stop::Stop;
 use super::verdict::End;
-use crate::backend::{Again, Outcome, Ran};
+use crate::backend::{Again, Cause as Rule, Outcome, Ran};
 use crate::logging::masked;
 use crate::metrics::JobOutcome;
 use crate::observer::{Cause, JobRun, State};
-use crate::plan::PlannedJob;
+use crate::plan::{PlanError, PlannedJob, TriggerPlan};
 
 pub(super) async fn run(
     inner: &Inner,
@@ -42,7 +42,10 @@ pub(super) async fn run(
         inner.backend.run(job, again, stop).await
     };
     drop(slot);
-    inner.observer.job(&run.ended(&ran));
+    let last = cause.attempt >= inner.settings.max_attempts;
+    let outcome = ran.outcome.clone();
+    let told = Ran { outcome: if last { outcome.given_up(cause.attempt) } else { outcome }, ..ran.clone() };
+    inner.observer.job(&run.ended(&told));
     inner.metrics.job_ended(trigger, JobOutcome::of(&ran));
     let waited = waited(cause, &ran);
     let took = ran.started_at.and_then(|at| SystemTime::now().duration_since(at).ok());
@@ -51,6 +54,22 @@ pub(super) async fn run(
     }
     log(cause, trigger, job, &ran, waited, took);
     End::from(ran.outcome)
+}
+
+/// There is no Job, because the event cannot be planned: a run that failed before it began.
+pub(super) fn refused(inner: &Inner, cause: &Arc<Cause>, plan: &TriggerPlan, error: &PlanError) {
+    let run = JobRun {
+        trigger: plan.trigger.clone(),
+        namespace: String::new(),
+        name: String::new(),
+        image: String::new(),
+        event_hash: plan.identity.event_hash(),
+        cause: Arc::clone(cause),
+        handed_at: Utc::now(),
+        state: State::Running,
+    };
+    inner.observer.job(&run.ended(&Ran::refused(Rule::NotPlanned, error.to_string())));
+    inner.metrics.job_ended(&plan.trigger, JobOutcome::Refused);
 }
 
 /// From publishing to the start of the first try; a redelivery's wait says nothing about this dispatcher.

@@ -218,9 +218,15 @@ async fn a_job_worth_another_try_gets_it() {
 async fn after_the_last_attempt_it_is_a_dead_letter() {
     let ground = Ground::start([try_again("no database"), try_again("no database")], 2).await;
     ground.publish("customer-saved", event("e1")).await;
+    let seen = Arc::clone(&ground.seen);
     let (backend, _, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (2, 1));
     assert_eq!(letters[0].info.reason, "given up after 2 attempts: no database");
+    let last = seen.lock().unwrap().pop().expect("those who watch are told of it");
+    let State::Ended { outcome: Outcome::Failed { message, .. }, .. } = last.state else {
+        panic!("{last:?}")
+    };
+    assert_eq!(message, letters[0].info.reason, "and that it is not tried again");
     assert_eq!(letters[0].attempts, 2);
 }
 

@@ -134,7 +134,7 @@ impl Run {
             message: None,
             report: None,
         };
-        if let State::Ended { started_at, ended_at, tries, adopted, outcome } = &seen.state {
+        if let State::Ended { started_at, ended_at, tries, adopted, outcome, .. } = &seen.state {
             run.started_at = *started_at;
             run.ended_at = Some(*ended_at);
             run.tries = (*tries).into();

@@ -46,7 +46,8 @@ fn handed(trigger: &str, customer: &str, at: DateTime<Utc>) -> JobRun {
 
 fn ended(run: &JobRun, outcome: Outcome) -> JobRun {
     let at = run.handed_at;
-    let state = State::Ended { started_at: Some(at), ended_at: at, tries: 1, adopted: false, outcome };
+    let (tries, adopted, earlier) = (1, false, Vec::new());
+    let state = State::Ended { started_at: Some(at), ended_at: at, tries, adopted, earlier, outcome };
     JobRun { state, ..run.clone() }
 }
 

@@ -38,6 +38,18 @@ pub(super) struct Ended {
     pub(super) outcome: JobOutcome,
 }
 
+/// A step, and where in its life.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Standing {
+    pub(super) trigger: String,
+    pub(super) state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Customers {
+    pub(super) stage: String,
+}
+
 /// The names that have been counted under.
 #[derive(Debug, Default)]
 pub(super) struct Known(Mutex<BTreeSet<String>>);

@@ -1,13 +1,15 @@
 //! The names as Prometheus sees them, and that rules, dashboard and operations page speak of the same ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
 use super::*;
-use crate::manifest;
+use crate::flow::Flow;
+use crate::plan::Cluster;
+use crate::{manifest, standing};
 
 #[test]
 fn counts_appear_under_their_conventional_names() {
@@ -126,6 +128,10 @@ fn exported() -> BTreeSet<String> {
         &[Backlog { subject: "customer-saved".to_owned(), waiting: 0, in_flight: 0, oldest: None }],
         0,
     )));
+    let flow = Flow::of(&manifest::load(&here("../events")).unwrap(), &Cluster::default());
+    let totals = Totals::default();
+    let steps = standing::steps(&flow, &[], &totals, &BTreeMap::new());
+    metrics.standing(&steps, true, Some(&totals));
     metrics.text().lines().filter(|line| !line.starts_with('#')).flat_map(names_in).collect()
 }
 

@@ -1,5 +1,6 @@
-//! `/metrics`: the counts, with what bus and backend say at this moment.
+//! `/metrics`: the counts, with what bus, backend and history say at this moment.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -8,17 +9,25 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use crate::bus::{Backlog, Bus};
+use crate::flow::Flow;
+use crate::standing;
 
 /// A server that hangs must not make the scrape fail with it: Prometheus gives up after 10 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn show(State(App(app)): State<App>) -> Response {
-    let (bus, backend) = tokio::join!(
+    let (bus, backend, totals) = tokio::join!(
         tokio::time::timeout(ANSWER_WITHIN, ask(&app.bus)),
         tokio::time::timeout(ANSWER_WITHIN, app.backend.check()),
+        tokio::time::timeout(ANSWER_WITHIN, app.history.totals()),
     );
-    let answer = bus.ok().and_then(crate::bus::Result::ok);
-    app.metrics.bus(answer.as_ref().map(|(backlog, stored)| (backlog.as_slice(), *stored)));
+    let bus = bus.ok().and_then(crate::bus::Result::ok);
+    let totals = totals.ok().and_then(shared::error::Result::ok);
+    app.metrics.bus(bus.as_ref().map(|(backlog, dead)| (backlog.as_slice(), dead.values().sum())));
+    let (backlog, dead) = bus.clone().unwrap_or_default();
+    let flow = Flow::of(&app.rules.current(), &app.cluster);
+    let steps = standing::steps(&flow, &backlog, &totals.clone().unwrap_or_default(), &dead);
+    app.metrics.standing(&steps, bus.is_some(), totals.as_ref());
     app.metrics.backend(matches!(backend, Ok(Ok(()))));
     app.metrics.manifests_refused(app.rules.state().refused.is_some());
     app.metrics.expect(&app.rules);
@@ -26,6 +35,6 @@ pub(super) async fn show(State(App(app)): State<App>) -> Response {
     ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
 }
 
-async fn ask(bus: &Bus) -> crate::bus::Result<(Vec<Backlog>, u64)> {
-    tokio::try_join!(bus.backlog(), bus.dead_letter_count())
+async fn ask(bus: &Bus) -> crate::bus::Result<(Vec<Backlog>, BTreeMap<String, u64>)> {
+    tokio::try_join!(bus.backlog(), bus.dead_letter_counts())
 }

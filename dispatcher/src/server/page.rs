@@ -31,7 +31,7 @@ use axum::routing::{get, post};
 #[cfg(test)]
 pub(super) use form::encoded;
 pub(super) use live::STREAMS;
-pub(super) use step::{StepView, all as steps};
+pub(super) use step::StepView;
 
 use super::App;
 use super::access::asked_for_this_machine;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 
-use super::page::{StepView, steps};
+use super::page::StepView;
 use super::{App, FETCHED_WITHIN, Inner};
 use crate::flow::Flow;
 use crate::history::Totals;
+use crate::standing;
 
 /// How long one is good enough.
 const FRESH: Duration = Duration::from_secs(1);
@@ -65,7 +66,7 @@ async fn take(app: &Inner) -> Snapshot {
     let (bus, backlog, dead, backend, numbers) = tokio::join!(
         tokio::time::timeout(PATIENCE, app.bus.check(FETCHED_WITHIN)),
         tokio::time::timeout(PATIENCE, app.bus.backlog()),
-        tokio::time::timeout(PATIENCE, app.bus.dead_letter_count()),
+        tokio::time::timeout(PATIENCE, app.bus.dead_letter_counts()),
         tokio::time::timeout(PATIENCE, app.backend.check()),
         tokio::time::timeout(PATIENCE, async {
             let totals = app.history.totals().await?;
@@ -102,17 +103,20 @@ async fn take(app: &Inner) -> Snapshot {
         }
     };
     let rules = app.rules.state();
+    let dead = dead.ok().and_then(Result::ok);
+    let known = dead.clone().unwrap_or_default();
+    let counted = standing::steps(&flow, &backlog, &totals, &known).into_iter();
     health.push(match rules.refused {
         None => well("Manifests", format!("{} triggers in force", app.rules.current().triggers.len())),
         Some(why) => ill("Manifests", format!("the newest are refused, those before stay in force: {why}")),
     });
     let oldest = backlog.iter().filter_map(|one| Some((one.subject.clone(), one.oldest?)));
     Snapshot {
-        steps: steps(&flow, &backlog, &totals, &rates),
+        steps: counted.map(|one| StepView::new(one, &rates)).collect(),
         flow,
         totals,
         oldest: oldest.min_by_key(|(_, at)| *at),
-        dead_letters: dead.ok().and_then(Result::ok),
+        dead_letters: dead.map(|counts| counts.values().sum()),
         health,
     }
 }

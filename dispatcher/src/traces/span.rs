@@ -23,6 +23,9 @@ use crate::observer::{JobRun, State};
 /// Event data may be long; an attribute has at most so many characters.
 const MOST_CHARACTERS: usize = 256;
 
+/// Tries before the last one that are told.
+const MOST_EARLIER: usize = 20;
+
 /// Ids of emitted events that are told.
 const MOST_EMITTED: usize = 20;
 
@@ -155,24 +158,37 @@ fn said(line: &Value) -> Vec<KeyValue> {
     text.chain(line["exit_code"].as_i64().map(|code| number("process.exit.code", code))).collect()
 }
 
-/// The attempt with its end, and what it emitted.
+/// Every try of this delivery with its end, and what the last one emitted.
 fn events(run: &JobRun, outcome: &Outcome, line: &Value, time: &Timeline) -> Vec<Event> {
-    let State::Ended { tries, .. } = &run.state else { return Vec::new() };
-    let mut attributes = vec![number("knapscen.delivery", run.cause.attempt), number("knapscen.try", *tries)];
-    if let Some((code, message)) = failure(outcome) {
-        attributes.extend(code.map(|code| number("process.exit.code", code)));
-        attributes.push(text("error.message", &masked(message)));
-    }
-    let event = |name: &str, attributes| Event {
-        time_unix_nano: nanoseconds(time.ended),
+    let State::Ended { tries, earlier, .. } = &run.state else { return Vec::new() };
+    let at = |at, name: &str, attributes| Event {
+        time_unix_nano: nanoseconds(at),
         name: name.to_owned(),
         attributes,
         ..Event::default()
     };
+    let event = |name: &str, attributes| at(time.ended, name, attributes);
+    let attempt = |which: u32, failure: Option<(Option<i32>, &str)>| {
+        let mut attributes =
+            vec![number("knapscen.delivery", run.cause.attempt), number("knapscen.try", which)];
+        if let Some((code, message)) = failure {
+            attributes.extend(code.map(|code| number("process.exit.code", code)));
+            attributes.push(text("error.message", &masked(message)));
+        }
+        attributes
+    };
+    // The last try is the last of all; those before it are the ones before.
+    let known = earlier.len().min(MOST_EARLIER);
+    let first = tries.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX)).max(1);
+    let numbered = (first..).zip(earlier.iter().skip(earlier.len() - known));
+    let earlier = numbered.map(|(which, one)| {
+        let ended = one.ended_at.clamp(time.started.unwrap_or(time.handed), time.ended);
+        at(ended, "attempt", attempt(which, Some((one.exit_code, &one.message))))
+    });
     let emitted =
         line["emitted"].as_array().into_iter().flatten().take(MOST_EMITTED).filter_map(Value::as_str);
     let emitted = emitted.map(|id| event("emitted", vec![text("cloudevents.event_id", id)]));
-    std::iter::once(event("attempt", attributes)).chain(emitted).collect()
+    earlier.chain([event("attempt", attempt(*tries, failure(outcome)))]).chain(emitted).collect()
 }
 
 fn status(outcome: &Outcome) -> Option<Status> {

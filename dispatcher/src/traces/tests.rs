@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::Event;
 use shared::config::Environment;
 use shared::telemetry::TraceContext;
 
 use super::*;
-use crate::backend::{Cause as Rule, Outcome, Ran, Report};
+use crate::backend::{Cause as Rule, Outcome, Ran, Report, Try};
 use crate::observer::{Cause, State};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -62,7 +63,7 @@ fn run(traceparent: Option<&str>, attempt: u64, outcome: Outcome) -> JobRun {
         state: State::Running,
     };
     let mut ended =
-        running.ended(&Ran { outcome, attempts: 1, adopted: false, started_at: Some(at(30).into()) });
+        running.ended(&Ran { outcome, attempts: 1, started_at: Some(at(30).into()), ..Ran::stopped() });
     if let State::Ended { ended_at, .. } = &mut ended.state {
         *ended_at = at(100);
     }
@@ -160,6 +161,30 @@ fn a_failure_is_an_error_with_a_masked_reason() {
     assert_eq!((status.code, status.message.contains("ann@")), (2, false), "{}", status.message);
     assert_eq!(times(&spans[0]), (10, 100));
     assert_eq!(run.events[0].name, "attempt");
+}
+
+#[test]
+fn every_try_of_a_job_is_an_event_at_its_own_time() {
+    let mut run = run(Some(TRACE), 1, complete(LINE));
+    if let State::Ended { tries, earlier, .. } = &mut run.state {
+        *tries = 4;
+        // The first one is not known any more; a clock that is behind changes no order.
+        *earlier = [(60, "no database"), (5, "no database of ann@example.com")]
+            .map(|(ms, message)| Try { ended_at: at(ms), exit_code: Some(75), message: message.to_owned() })
+            .into();
+    }
+    let spans = spans(&run);
+    let attempts: Vec<_> = one(&spans, "run").events.iter().filter(|event| event.name == "attempt").collect();
+    let after = |ns: u64| (DateTime::from_timestamp_nanos(ns.cast_signed()) - at(0)).num_milliseconds();
+    let told: Vec<_> = attempts.iter().map(|event| after(event.time_unix_nano)).collect();
+    assert_eq!(told, [60, 30, 100]);
+    let which = |event: &&Event| event.attributes.iter().find(|one| one.key == "knapscen.try").cloned();
+    let numbers: Vec<_> = attempts.iter().map(which).map(|one| format!("{:?}", one.unwrap().value)).collect();
+    assert!(
+        numbers[0].contains("(2)") && numbers[1].contains("(3)") && numbers[2].contains("(4)"),
+        "{numbers:?}"
+    );
+    assert!(!format!("{attempts:?}").contains("ann@"), "{attempts:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::adoption::Known;
 use super::super::policy::{self, Exit, Next};
-use super::super::{Again, Outcome, Report};
+use super::super::{Again, Outcome, Report, Try};
 use crate::plan::{EVENT_LABEL, IDENTITY_LABEL, JobSpec, PlannedJob};
 
 pub(super) const SCOPE_LABEL: &str = "dispatcher.knapscen.disco/scope";
@@ -62,7 +62,7 @@ pub(super) enum Meaning {
     /// It is not over yet.
     Open,
     /// Another try follows.
-    Between { next_at: SystemTime, failures: u32 },
+    Between { next_at: SystemTime, failures: u32, failed: Try },
     /// The Job has ended.
     Over(Outcome),
 }
@@ -201,7 +201,10 @@ pub(super) fn meaning(
         Next::TryAfter { .. } if is_late(SystemTime::now()) => {
             Meaning::Over(policy::overdue(spec, exit, report))
         }
-        Next::TryAfter { delay, failures } => Meaning::Between { next_at: at + delay, failures },
+        Next::TryAfter { delay, failures } => {
+            let failed = policy::earlier(exit, &report, at);
+            Meaning::Between { next_at: at + delay, failures, failed }
+        }
     }
 }
 

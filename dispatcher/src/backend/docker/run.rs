@@ -9,7 +9,7 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 
 use super::super::adoption::{self, Step};
 use super::super::outcome::StartError;
-use super::super::{Again, Cause, Outcome, Ran, Report, deadline, environment, policy};
+use super::super::{Again, Cause, Outcome, Ran, Report, Try, deadline, environment, policy};
 use super::client::Trouble;
 use super::container::{self, MessageFile};
 use super::image::{self, PullError, PullPolicy};
@@ -48,6 +48,8 @@ pub(super) struct Run<'a> {
     /// The try that comes next, once its place is free.
     next: Option<Record>,
     was_pulled: bool,
+    /// Tries that this run has seen fail.
+    earlier: Vec<Try>,
 }
 
 impl<'a> Run<'a> {
@@ -62,6 +64,7 @@ impl<'a> Run<'a> {
             followed: None,
             next: None,
             was_pulled: false,
+            earlier: Vec::new(),
         }
     }
 
@@ -169,7 +172,7 @@ impl<'a> Run<'a> {
     async fn follow(&mut self, found: Found, stop: &Stop) -> std::result::Result<Turn, Problem> {
         self.followed = Some(found.record.clone());
         match (&found.meaning, &found.state) {
-            (Meaning::Between { next_at, failures }, _) => {
+            (Meaning::Between { next_at, failures, failed }, _) => {
                 let deadline = self.deadline(&found.record);
                 let delay = next_at.duration_since(SystemTime::now()).unwrap_or_default();
                 if !deadline::wait(delay, deadline, stop).await {
@@ -177,6 +180,7 @@ impl<'a> Run<'a> {
                     return if stop.is_draining() { Err(Problem::Stopped) } else { Ok(Turn::Look) };
                 }
                 self.next = Some(found.record.next(*failures, &self.mark));
+                self.earlier.push(failed.clone());
                 self.inner.remove(&found.id).await?;
                 Ok(Turn::Look)
             }
@@ -308,6 +312,7 @@ impl<'a> Run<'a> {
             attempts: record.attempt,
             adopted: record.run != self.mark,
             started_at: Some(record.started),
+            earlier: self.earlier.clone(),
         }
     }
 

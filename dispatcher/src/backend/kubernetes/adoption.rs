@@ -70,6 +70,7 @@ pub(super) fn skipped(found: &Seen) -> Ran {
         attempts: found.attempts(),
         adopted: true,
         started_at: found.started_at(),
+        earlier: Vec::new(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! How an ended Job ended, from its conditions and what is left of its Pods: pure.
 
+use std::time::SystemTime;
+
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event, Pod};
 use shared::error::Class;
 
-use super::super::{Cause, Outcome, Report};
+use super::super::{Cause, Outcome, Report, Try};
 use super::seen::Seen;
 
 /// What a Job's end means. Its Pods may be gone, or may not be read: then less is known.
@@ -34,6 +36,22 @@ pub(super) fn outcome(container: &str, seen: &Seen, pods: &[Pod]) -> Outcome {
     } else {
         Outcome::Failed { cause, exit_code, message, report }
     }
+}
+
+/// The tries before the last one, oldest first, of which the Pods are left.
+pub(super) fn earlier(container: &str, pods: &[Pod]) -> Vec<Try> {
+    let of = |ended: &ContainerStateTerminated| {
+        let at = SystemTime::from(ended.finished_at.as_ref()?.0);
+        let message = match report(ended).message() {
+            Some(said) => format!("exit code {}: {said}", ended.exit_code),
+            None => format!("exit code {}", ended.exit_code),
+        };
+        Some(Try { ended_at: at.into(), exit_code: Some(ended.exit_code), message })
+    };
+    let mut all: Vec<_> = pods.iter().filter_map(|pod| of(ended(pod, container)?)).collect();
+    all.sort_by_key(|one| one.ended_at);
+    all.pop();
+    all
 }
 
 /// The newest warning about a Pod of this Job, or about the Job itself, other than that it has failed.

@@ -20,7 +20,7 @@ use shared::error::{Error, Result};
 use super::super::Again;
 use super::super::adoption::Known;
 use super::super::outcome::MAX_TERMINATION_MESSAGE;
-use super::super::{Ran, Report};
+use super::super::{Ran, Report, Try};
 use super::identity::ProcessId;
 use super::{Outcome, tidy};
 use crate::plan::{Identity, PlannedJob};
@@ -44,6 +44,9 @@ pub(super) struct Record {
     started_ms: u64,
     ttl_seconds: Option<u64>,
     ended: Option<Ended>,
+    /// The tries before the current one.
+    #[serde(default)]
+    pub(super) earlier: Vec<Try>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,7 +75,14 @@ impl Record {
                 .filter(|_| again == Again::Replace)
                 .map(|ttl| ttl.as_secs()),
             ended: None,
+            earlier: Vec::new(),
         }
+    }
+
+    /// How it ended, and what there is to know of it.
+    pub(super) fn ran(self, outcome: Outcome, adopted: bool) -> Ran {
+        let started_at = Some(self.started());
+        Ran { outcome, attempts: self.attempt, adopted, started_at, earlier: self.earlier }
     }
 
     pub(super) fn started(&self) -> SystemTime {
@@ -82,11 +92,6 @@ impl Record {
     pub(super) fn end(&mut self, outcome: Outcome) {
         self.process = None;
         self.ended = Some(Ended { at_ms: milliseconds(SystemTime::now()), outcome });
-    }
-
-    /// The Job at its end.
-    pub(super) fn ran(&self, outcome: Outcome, adopted: bool) -> Ran {
-        Ran { outcome, attempts: self.attempt, adopted, started_at: Some(self.started()) }
     }
 
     /// When it may be removed, in milliseconds since 1970. `None`: never, or not yet known.

@@ -3,7 +3,7 @@
 //! As few goes as there can be: where Jobs are short, changing threads costs as much as what is done there.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::super::adoption::{self, Step};
 use super::super::policy::{self, Exit, Next};
@@ -60,7 +60,7 @@ pub(super) enum Settled {
     /// It is over, and that is written down.
     Ended(Ran),
     /// There is to be another try.
-    TryAfter { record: Record, exit: Exit, report: Report, delay: Duration },
+    TryAfter { record: Box<Record>, exit: Exit, report: Report, delay: Duration },
 }
 
 impl Settled {
@@ -68,18 +68,20 @@ impl Settled {
         folder: &Folder,
         mut record: Record,
         spec: &JobSpec,
-        ended: Ended,
+        ended: &Ended,
         adopted: bool,
         backoff: Duration,
     ) -> Self {
         let report = folder.report(record.attempt);
-        let outcome = match ended {
+        let outcome = match *ended {
             Ended::Exited(exit) => {
                 let exit = exit.or_report(&report);
                 match policy::next(spec, exit, &report, record.failures, backoff) {
                     Next::End(outcome) => outcome,
                     Next::TryAfter { delay, failures } => {
                         record.failures = failures;
+                        record.earlier.push(policy::earlier(exit, &report, SystemTime::now()));
+                        let record = Box::new(record);
                         return Self::TryAfter { record, exit, report, delay };
                     }
                 }

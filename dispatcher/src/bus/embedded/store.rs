@@ -1,5 +1,6 @@
 //! What is done to the file, in SQL.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -321,9 +322,10 @@ pub(super) async fn dead_letter(readers: &SqlitePool, number: u64) -> Sql<Option
     Ok(row.map(LetterRow::letter))
 }
 
-pub(super) async fn dead_letter_count(readers: &SqlitePool) -> Sql<u64> {
-    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM dead_letters").fetch_one(readers).await?;
-    Ok(count.unsigned_abs())
+pub(super) async fn dead_letter_counts(readers: &SqlitePool) -> Sql<BTreeMap<String, u64>> {
+    let select = "SELECT subject, COUNT(*) FROM dead_letters GROUP BY subject";
+    let rows: Vec<(String, i64)> = sqlx::query_as(select).fetch_all(readers).await?;
+    Ok(rows.into_iter().map(|(subject, count)| (subject, count.unsigned_abs())).collect())
 }
 
 #[derive(FromRow)]

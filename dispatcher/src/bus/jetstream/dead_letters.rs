@@ -1,11 +1,13 @@
 //! The dead letters in their stream. Reads them through the raw message API: no consumer is left behind, and a header
 //! that a client cannot parse does not matter.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::stream::{Wanted, info};
+use super::stream::{Wanted, info_of};
 use super::{JetStream, header_map};
 use crate::bus::dead_letter::{self, Letter};
 use crate::bus::message::header;
@@ -65,9 +67,15 @@ impl JetStream {
         self.raw(&json!({"seq": number})).await?.map(|(_, letter)| letter).transpose()
     }
 
-    pub(in crate::bus) async fn dead_letter_count(&self) -> Result<u64> {
-        let info = info(&self.inner.api, &self.inner.stream.dead_letter_stream()).await?;
-        Ok(info.and_then(|info| info["state"]["messages"].as_u64()).unwrap_or(0))
+    pub(in crate::bus) async fn dead_letter_counts(&self) -> Result<BTreeMap<String, u64>> {
+        let (api, stream) = (&self.inner.api, &self.inner.stream);
+        let info = info_of(api, &stream.dead_letter_stream(), &stream.dead_letter_subject(">")).await?;
+        let subjects = info.unwrap_or_default()["state"]["subjects"].take();
+        let prefix = stream.dead_letter_subject("");
+        let counts = subjects.as_object().into_iter().flatten().filter_map(|(subject, count)| {
+            Some((subject.strip_prefix(&prefix)?.to_owned(), count.as_u64()?))
+        });
+        Ok(counts.collect())
     }
 
     pub(in crate::bus) async fn drop_dead_letter(&self, number: u64) -> Result<bool> {

@@ -205,7 +205,16 @@ impl Wanted {
 
 /// Information on a stream; `None` when it is not there.
 pub(super) async fn info(api: &Api, name: &str) -> Result<Option<Value>> {
-    match api.call(&format!("STREAM.INFO.{name}"), &Value::Null).await? {
+    ask(api, name, &Value::Null).await
+}
+
+/// The same with the number of messages of each subject that the filter takes.
+pub(super) async fn info_of(api: &Api, name: &str, filter: &str) -> Result<Option<Value>> {
+    ask(api, name, &json!({"subjects_filter": filter})).await
+}
+
+async fn ask(api: &Api, name: &str, request: &Value) -> Result<Option<Value>> {
+    match api.call(&format!("STREAM.INFO.{name}"), request).await? {
         Ok(info) => Ok(Some(info)),
         Err(refusal) if refusal.err_code == STREAM_NOT_FOUND => Ok(None),
         Err(refusal) => Err(refusal.error(&format!("information on stream {name}"))),

@@ -80,9 +80,19 @@ async fn an_event_that_cannot_be_rendered_is_a_dead_letter_and_the_next_one_runs
     bad["data"] = json!({});
     ground.publish("customer-saved", bad).await;
     ground.publish("customer-saved", event("good")).await;
+    let seen = Arc::clone(&ground.seen);
     let (backend, metrics, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (1, 1));
     assert_eq!(backend.started()[0].identity.event_id, "good");
+    let seen = seen.lock().unwrap();
+    let refused = seen.iter().find(|run| run.cause.id == "bad").expect("those who watch are told of it");
+    let State::Ended { started_at: None, outcome: Outcome::Failed { cause, message, .. }, .. } =
+        &refused.state
+    else {
+        panic!("{refused:?}")
+    };
+    assert_eq!((refused.trigger.as_str(), *cause), (TRIGGER, Cause::NotPlanned));
+    assert!(message.contains("map has no entry for key \"name\""), "{message}");
     let info = &letters[0].info;
     assert_eq!((info.event_id.as_str(), info.class.as_str()), ("bad", "Plan-render"));
     assert!(info.reason.contains("map has no entry for key \"name\""), "{}", info.reason);

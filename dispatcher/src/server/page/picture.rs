@@ -42,11 +42,15 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Where each number stands, its name, itself and its tone: a quarter of the card each.
+    /// Where each number stands, its name, itself and its tone: each as much of the card as its name needs.
     pub(super) fn counts(&self) -> impl Iterator<Item = (usize, &'static str, String, &'static str)> {
-        let quarter = (self.width - 24) / 4;
-        let places = (0..4).map(move |at| 16 + at * quarter);
-        places.zip(self.step.counts()).map(|(x, (name, count, tone))| (x, name, short_number(count), tone))
+        let width = self.width - 24;
+        let places = PLACES.map(|percent| 16 + percent * width / 100);
+        let counts = self.step.counts().map(|(name, count, tone)| match name {
+            "dead letters" => ("dead", count, tone),
+            _ => (name, count, tone),
+        });
+        places.into_iter().zip(counts).map(|(x, (name, count, tone))| (x, name, short_number(count), tone))
     }
 }
 
@@ -59,6 +63,9 @@ pub(super) struct End {
     pub(super) height: usize,
     pub(super) subject: String,
 }
+
+/// Where the counts of a card begin, in percent of its width.
+const PLACES: [usize; 5] = [0, 22, 47, 65, 84];
 
 /// Height of a mark for an end.
 const END_HEIGHT: usize = 44;

@@ -35,7 +35,14 @@ fn run(trigger: &str, customer: &str, name: &str, outcome: Outcome) -> JobRun {
         event_hash: "0".to_owned(),
         cause: Arc::new(cause),
         handed_at: now,
-        state: State::Ended { started_at: Some(now), ended_at: now, tries: 1, adopted: false, outcome },
+        state: State::Ended {
+            started_at: Some(now),
+            ended_at: now,
+            tries: 1,
+            adopted: false,
+            earlier: Vec::new(),
+            outcome,
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use super::format::duration;
+use super::format::{duration, step};
 use crate::flow::{Flow, short};
 use crate::history::{Run, RunState};
 
@@ -105,7 +105,8 @@ fn entry(run: Run, first: DateTime<Utc>, span: TimeDelta, now: DateTime<Utc>) ->
     let report: Value =
         run.report.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     Entry {
-        step: short(&run.image).to_owned(),
+        // What could not be planned has no image.
+        step: if run.image.is_empty() { step(&run.trigger) } else { short(&run.image) }.to_owned(),
         subject: run.nats_subject.clone(),
         bar: Some(Bar {
             wait: (published, (begun - published).max(0)),

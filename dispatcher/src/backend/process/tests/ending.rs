@@ -56,9 +56,14 @@ async fn other_failures_are_tried_again_up_to_the_backoff_limit() {
 async fn a_killed_try_is_followed_by_another() {
     let ground = Ground::new();
     let script = r#"echo x >> "$HERE/tries"; read -r _ second < "$HERE/tries"; [ -e "$HERE/again" ] && exit 0; : > "$HERE/again"; kill -9 $$"#;
-    let ran = ground.run(&job(&ground, script)).await;
+    let job = job(&ground, script);
+    let ran = ground.run(&job).await;
     assert!(matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
     assert_eq!((ran.attempts, ground.counted("tries")), (2, 2));
+    assert_eq!(ran.earlier.len(), 1);
+    assert_eq!((ran.earlier[0].exit_code, ran.earlier[0].message.as_str()), (Some(137), "ended by signal 9"));
+    // Whoever adopts it knows of the first try as well.
+    assert_eq!(ground.run(&job).await.earlier, ran.earlier);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Any text of an event through careless templates: the Job keeps its shape and carries exactly that text.
 #![no_main]
 
-#[path = "../../dispatcher/tests/template/careless.rs"]
+#[path = "../../tests/template/careless.rs"]
 mod careless;
 
 use std::sync::OnceLock;

@@ -30,9 +30,9 @@ impl Disk {
         &self.folder
     }
 
-    /// Kills the processes of this name that know the disk.
-    pub(crate) fn kill_processes(&self, program: &str) -> usize {
-        self.scratch.kill_processes(Some(program))
+    /// What the processes are known by that work on it.
+    pub(crate) fn scratch(&self) -> &Scratch {
+        &self.scratch
     }
 
     /// Takes all the space there is. `None` where the disk is not ours alone.

@@ -1,33 +1,60 @@
-//! Delivers every event twice: what appears on the flow's subjects is published once more, by a client of its own.
+//! Delivers every event twice.
+//!
+//! On a broker, what appears on the flow's subjects is published once more by a client of its own; what that client missed
+//! while the broker was away follows at the end. In the queue file of the embedded bus a trigger doubles every message.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{Client, HeaderMap};
 use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use sqlx::{Connection, SqliteConnection};
 use tests::block_on;
-use tests::nats::{Nats, SUBJECTS};
+use tests::nats::{Nats, STREAM, SUBJECTS};
 use tokio::sync::watch;
 
 /// Marks what was published by the echo, so that it is not repeated for ever.
 const MARK: &str = "Echo";
 
-/// A running echo; ended by [`Echo::finish`].
+/// A trigger does not fire for what a trigger has inserted.
+const DOUBLE: &str = "CREATE TRIGGER IF NOT EXISTS echo AFTER INSERT ON messages BEGIN
+    INSERT INTO messages (subject, headers, payload, published_at, due_at)
+    VALUES (new.subject, new.headers, new.payload, new.published_at, new.due_at);
+END";
+
+/// How often the events were delivered.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(crate) struct Repeated {
+    pub(crate) twice: usize,
+    /// Though all should come twice.
+    pub(crate) once: usize,
+}
+
+/// What delivers again.
 #[derive(Debug)]
-pub(crate) struct Echo {
-    count: Arc<AtomicU64>,
-    end: watch::Sender<bool>,
-    thread: JoinHandle<()>,
+pub(crate) enum Echo {
+    Broker { end: watch::Sender<bool>, thread: JoinHandle<()> },
+    Queue(SqliteConnection),
 }
 
 impl Echo {
-    pub(crate) fn start(broker: &Nats) -> Self {
+    pub(crate) fn of_queue(file: &Path) -> Self {
+        let url = format!("sqlite://{}", file.display());
+        Self::Queue(
+            block_on(async {
+                let mut connection = SqliteConnection::connect(&url).await?;
+                sqlx::raw_sql(DOUBLE).execute(&mut connection).await?;
+                Ok::<_, sqlx::Error>(connection)
+            })
+            .expect("a trigger in the queue"),
+        )
+    }
+
+    pub(crate) fn of_broker(broker: &Nats) -> Self {
         let client = broker.connect();
-        let count = Arc::new(AtomicU64::new(0));
-        let (end, mut ended) = watch::channel(false);
-        let counted = Arc::clone(&count);
+        let (end, ended) = watch::channel(false);
         let subscribed = block_on(async {
             let mut all = Vec::new();
             for subject in SUBJECTS {
@@ -36,39 +63,72 @@ impl Echo {
             client.flush().await.expect("the broker hears");
             all
         });
-        let thread = std::thread::spawn(move || {
-            block_on(async move {
-                let mut messages = stream::select_all(subscribed);
-                loop {
-                    let message = tokio::select! {
-                        message = messages.next() => message,
-                        _ = ended.wait_for(|end| *end) => None,
-                    };
-                    let Some(message) = message else { return };
-                    if message.headers.as_ref().is_some_and(|headers| headers.get(MARK).is_some()) {
-                        continue;
-                    }
-                    // Without the id by which the broker would know it again.
-                    let mut headers = HeaderMap::new();
-                    headers.insert(MARK, "1");
-                    if client.publish_with_headers(message.subject, headers, message.payload).await.is_ok() {
-                        counted.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
+        let thread = std::thread::spawn(move || block_on(repeat(client, subscribed, ended)));
+        Self::Broker { end, thread }
+    }
+
+    /// Publishes once more what is in the stream only once; so many.
+    pub(crate) fn repeat_missed(&self, broker: &Nats) -> usize {
+        let missed: Vec<_> =
+            copies(broker).into_iter().filter_map(|(event, count)| (count == 1).then_some(event)).collect();
+        let context = broker.jetstream();
+        block_on(async {
+            for (subject, payload) in &missed {
+                let again = context.publish_with_headers(subject.clone(), mark(), payload.clone().into());
+                again.await.expect("a broker").await.expect("an acknowledgement");
+            }
         });
-        Self { count, end, thread }
+        missed.len()
     }
 
-    /// So many so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
+    /// Ends it.
+    pub(crate) fn finish(self, broker: &Nats) -> Repeated {
+        match self {
+            Self::Broker { end, thread } => {
+                end.send_replace(true);
+                let _ = thread.join();
+                let copies = copies(broker);
+                let once = copies.values().filter(|count| **count == 1).count();
+                Repeated { twice: copies.len() - once, once }
+            }
+            Self::Queue(mut connection) => {
+                let query = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'messages'");
+                let messages: i64 =
+                    block_on(query.fetch_one(&mut connection)).expect("the number of messages");
+                Repeated { twice: usize::try_from(messages / 2).expect("a number"), once: 0 }
+            }
+        }
     }
+}
 
-    pub(crate) fn finish(self) {
-        // What is on its way goes out first.
-        std::thread::sleep(Duration::from_millis(200));
-        self.end.send_replace(true);
-        let _ = self.thread.join();
+async fn repeat(client: Client, subscribed: Vec<async_nats::Subscriber>, mut ended: watch::Receiver<bool>) {
+    let mut messages = stream::select_all(subscribed);
+    loop {
+        let message = tokio::select! {
+            message = messages.next() => message,
+            _ = ended.wait_for(|end| *end) => None,
+        };
+        let Some(message) = message else { return };
+        if message.headers.as_ref().is_some_and(|headers| headers.get(MARK).is_some()) {
+            continue;
+        }
+        // What does not get there is found missing at the end.
+        let _ = client.publish_with_headers(message.subject, mark(), message.payload).await;
     }
+}
+
+/// Without the id by which the broker would know it again.
+fn mark() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(MARK, "1");
+    headers
+}
+
+/// Subject and payload of everything in the stream, and how often it is there.
+fn copies(broker: &Nats) -> BTreeMap<(String, Vec<u8>), usize> {
+    let mut copies = BTreeMap::new();
+    for stored in broker.stored_in(STREAM) {
+        *copies.entry((stored.subject, stored.payload)).or_default() += 1;
+    }
+    copies
 }

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     KillDispatcher,
     /// All dispatchers killed at once
     KillDispatchers,
+    /// All dispatchers killed while workers stand in the middle of their step, and live on
+    OrphanWorkers,
     /// One dispatcher told to end, and started again
     StopDispatcher,
     /// A server killed and started again
@@ -71,13 +73,14 @@ pub(crate) enum Change {
     NewFolder,
 }
 
-/// One fault.
+/// One fault, with everything that chance decides about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     KillAtPoint(Point),
     KillWorkers,
     KillDispatcher(usize),
     KillDispatchers,
+    OrphanWorkers,
     StopDispatcher(usize),
     StopServer(Server, Duration),
     SilentServer(Server, Duration),
@@ -125,52 +128,59 @@ impl Kind {
 }
 
 impl Fault {
-    /// One of this kind.
-    pub(crate) fn any(kind: Kind, chance: &mut Rng, options: &Options) -> Self {
-        let time = Duration::from_millis(chance.u64(300..2500));
-        // The embedded bus has no broker.
-        let first = usize::from(options.bus == BusName::Embedded);
-        let server = SERVERS[chance.usize(first..SERVERS.len())];
-        let dispatcher = chance.usize(..options.dispatcher_count());
+    /// Every fault of this kind, with times and amounts of chance.
+    pub(crate) fn all(kind: Kind, chance: &mut Rng, options: &Options) -> Vec<Self> {
+        let broker = options.bus == BusName::Jetstream;
+        let servers = || SERVERS.into_iter().filter(move |server| broker || *server != Server::Broker);
+        let dispatchers = || 0..options.dispatcher_count();
         match kind {
-            Kind::KillAtPoint => {
-                let possible: Vec<_> = POINTS
-                    .into_iter()
-                    .filter(|(server, ..)| options.bus == BusName::Jetstream || *server != Server::Broker)
-                    .collect();
-                let (server, words, after) = possible[chance.usize(..possible.len())];
-                Self::KillAtPoint(Point { server, words, after })
+            Kind::KillAtPoint => POINTS
+                .into_iter()
+                .filter(|(server, ..)| broker || *server != Server::Broker)
+                .map(|(server, words, after)| Self::KillAtPoint(Point { server, words, after }))
+                .collect(),
+            Kind::KillWorkers => vec![Self::KillWorkers],
+            Kind::KillDispatcher => dispatchers().map(Self::KillDispatcher).collect(),
+            Kind::KillDispatchers => vec![Self::KillDispatchers],
+            Kind::OrphanWorkers => vec![Self::OrphanWorkers],
+            Kind::StopDispatcher => dispatchers().map(Self::StopDispatcher).collect(),
+            Kind::StopServer => servers().map(|server| Self::StopServer(server, any_time(chance))).collect(),
+            Kind::SilentServer => {
+                servers().map(|server| Self::SilentServer(server, any_time(chance))).collect()
             }
-            Kind::KillWorkers => Self::KillWorkers,
-            Kind::KillDispatcher => Self::KillDispatcher(dispatcher),
-            Kind::KillDispatchers => Self::KillDispatchers,
-            Kind::StopDispatcher => Self::StopDispatcher(dispatcher),
-            Kind::StopServer => Self::StopServer(server, time),
-            Kind::SilentServer => Self::SilentServer(server, time),
-            Kind::SlowServer => Self::SlowServer(server, Duration::from_millis(chance.u64(20..400)), time),
-            Kind::Garbage => Self::Garbage(server, time),
-            Kind::Cut => Self::Cut(server, chance.usize(1..200), time),
+            Kind::SlowServer => servers()
+                .map(|server| {
+                    Self::SlowServer(server, Duration::from_millis(chance.u64(20..400)), any_time(chance))
+                })
+                .collect(),
+            Kind::Garbage => servers().map(|server| Self::Garbage(server, any_time(chance))).collect(),
+            // Soon, which is in the greeting, and later.
+            Kind::Cut => servers()
+                .flat_map(|server| [(server, 1..200), (server, 200..4_000)])
+                .map(|(server, bytes)| Self::Cut(server, chance.usize(bytes), any_time(chance)))
+                .collect(),
             Kind::Vendor => {
                 use vendor::Mode::{AcceptThenHang, Cut, Garbage, Hang, Status};
                 let modes = [Status(500), Status(503), Status(429), Hang, AcceptThenHang, Garbage, Cut];
-                Self::Vendor(modes[chance.usize(..modes.len())], time)
+                modes.map(|mode| Self::Vendor(mode, any_time(chance))).to_vec()
             }
             Kind::Mail => {
                 use smtp::Mode::{AcceptThenHang, Hang, Refuse4xx};
-                let modes = [Refuse4xx, Hang, AcceptThenHang];
-                Self::Mail(modes[chance.usize(..modes.len())], time)
+                [Refuse4xx, Hang, AcceptThenHang].map(|mode| Self::Mail(mode, any_time(chance))).to_vec()
             }
-            Kind::FullDisk => Self::FullDisk(time),
-            Kind::ClockJump => {
-                let jumps = [3_600, -3_600, 90 * 86_400, -86_400, 61];
-                Self::ClockJump(jumps[chance.usize(..jumps.len())], time)
-            }
-            Kind::Manifests => {
-                let changes = [Change::Label, Change::Broken, Change::NewFolder];
-                Self::Manifests(changes[chance.usize(..changes.len())], time)
-            }
+            Kind::FullDisk => vec![Self::FullDisk(any_time(chance))],
+            Kind::ClockJump => [3_600, -3_600, 90 * 86_400, -86_400, 61]
+                .map(|seconds| Self::ClockJump(seconds, any_time(chance)))
+                .to_vec(),
+            Kind::Manifests => [Change::Label, Change::Broken, Change::NewFolder]
+                .map(|change| Self::Manifests(change, any_time(chance)))
+                .to_vec(),
         }
     }
+}
+
+fn any_time(chance: &mut Rng) -> Duration {
+    Duration::from_millis(chance.u64(300..2500))
 }
 
 impl fmt::Display for Fault {
@@ -183,6 +193,7 @@ impl fmt::Display for Fault {
             Self::KillWorkers => f.write_str("kill all workers"),
             Self::KillDispatcher(number) => write!(f, "kill dispatcher {number}"),
             Self::KillDispatchers => f.write_str("kill all dispatchers"),
+            Self::OrphanWorkers => f.write_str("kill all dispatchers while workers stand in their step"),
             Self::StopDispatcher(number) => write!(f, "stop dispatcher {number}"),
             Self::StopServer(server, time) => write!(f, "kill the {server:?} for {time:?}"),
             Self::SilentServer(server, time) => write!(f, "silence the {server:?} for {time:?}"),

@@ -1,7 +1,7 @@
 //! The dispatchers of the run, and the workers that they have started.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use tests::program::{Program, Running, binaries};
@@ -12,17 +12,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::options::{BackendName, BusName, Options};
 use crate::stage::Stage;
-
-/// The workers by the names of their folders.
-pub(crate) const WORKERS: [&str; 7] = [
-    "register-corporate-customer",
-    "save-customer",
-    "save-user",
-    "send-welcome-email",
-    "notify-marketing",
-    "order-swag",
-    "create-touchpoints",
-];
+use crate::workers::{self, Worker};
 
 /// How long a dispatcher may take to be ready: after a kill it first waits out what its predecessor held.
 const READY: Duration = Duration::from_mins(2);
@@ -98,6 +88,11 @@ impl Fleet {
         self.clock.as_ref()
     }
 
+    /// The file of the embedded bus.
+    pub(crate) fn queue(&self) -> PathBuf {
+        queue(&self.disk)
+    }
+
     /// The HTTP port of the first.
     pub(crate) fn port(&self) -> u16 {
         self.dispatchers[0].port
@@ -147,12 +142,19 @@ impl Fleet {
         running.filter_map(|running| running.process.ended().map(|_| running.process.evidence())).collect()
     }
 
-    /// Kills every worker that runs now, with no warning; how many.
-    pub(crate) fn kill_workers(&self) -> usize {
-        match self.backend {
-            BackendName::Process => WORKERS.iter().map(|worker| self.disk.kill_processes(worker)).sum(),
-            BackendName::Docker => kill_containers(),
-        }
+    /// The workers that run now.
+    pub(crate) fn workers(&self) -> Vec<Worker> {
+        workers::running(self.backend, self.disk.scratch())
+    }
+
+    /// Kills every worker that runs now, with no warning; how many of each step.
+    pub(crate) fn kill_workers(&self) -> BTreeMap<String, usize> {
+        workers::kill(self.backend, &self.workers())
+    }
+
+    /// The Jobs that run more than once at this moment for one event: none may.
+    pub(crate) fn doubled_jobs(&self) -> BTreeSet<String> {
+        workers::twice(self.backend, self.disk.scratch())
     }
 
     /// What the dispatchers have logged; kept in a folder if that is wanted.
@@ -172,7 +174,8 @@ impl Fleet {
 }
 
 fn variables(options: &Options, disk: &Disk, number: usize) -> Vec<Setting> {
-    let state = disk.path().join(format!("state-{number}"));
+    // As replicas on one machine, which know each other's Jobs, or as ones on several.
+    let state = disk.path().join(if options.apart { format!("state-{number}") } else { "state".to_owned() });
     let (backend, bus) = match (options.backend, options.bus) {
         (BackendName::Process, BusName::Jetstream) => ("process", "jetstream"),
         (BackendName::Process, BusName::Embedded) => ("process", "embedded"),
@@ -184,12 +187,12 @@ fn variables(options: &Options, disk: &Disk, number: usize) -> Vec<Setting> {
         ("DISPATCHER_BUS", bus),
         ("DISPATCHER_MAX_RUNNING", "8"),
         ("DISPATCHER_BACKOFF_MS", "200"),
-        ("DISPATCHER_QUEUE", &disk.path().join("queue.db").display().to_string()),
+        ("DISPATCHER_QUEUE", &queue(disk).display().to_string()),
         // A killed dispatcher's messages come again after this time.
         ("BUS_LEASE", "5"),
     ]);
     if options.backend == BackendName::Docker {
-        all.extend(tests::settings([("DISPATCHER_DOCKER_SCOPE", &scope())]));
+        all.extend(tests::settings([("DISPATCHER_DOCKER_SCOPE", &workers::scope())]));
     }
     if options.backend == BackendName::Process {
         all.extend(tests::settings([("DISPATCHER_STATE_DIR", &state.display().to_string())]));
@@ -197,21 +200,6 @@ fn variables(options: &Options, disk: &Disk, number: usize) -> Vec<Setting> {
     all
 }
 
-/// What this run's containers are known by: there may be others on the engine.
-fn scope() -> String {
-    format!("faults-{}", std::process::id())
-}
-
-fn kill_containers() -> usize {
-    let listed = Command::new("docker")
-        .args(["ps", "--quiet", "--filter", &format!("label=dispatcher.knapscen.disco/scope={}", scope())])
-        .output()
-        .expect("docker ps");
-    let ids: Vec<_> = String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect();
-    ids.iter()
-        .filter(|id| {
-            // It may have ended meanwhile.
-            Command::new("docker").args(["kill", id]).output().is_ok_and(|output| output.status.success())
-        })
-        .count()
+fn queue(disk: &Disk) -> PathBuf {
+    disk.path().join("queue.db")
 }

@@ -10,12 +10,14 @@ use uuid::Uuid;
 pub(crate) struct Hostile {
     pub(crate) subject: &'static str,
     pub(crate) payload: Vec<u8>,
-    /// It can never be handled, so it must be found among the dead letters, byte by byte.
+    /// It can never be handled, so it must be found among the dead letters, whole.
     pub(crate) must_die: bool,
     /// The customer it may make, if it is one to make.
     pub(crate) customer: Option<Uuid>,
     /// It speaks for a customer of somebody else, who is put in when it is published.
     pub(crate) takes_over: bool,
+    /// Valid, but on the subject of another event. Over HTTP there are no subjects to choose.
+    pub(crate) astray: bool,
 }
 
 /// In place of the customer whom the event speaks for.
@@ -27,9 +29,12 @@ const STEPS: usize = SUBJECTS.len() - 1;
 /// One by chance.
 pub(crate) fn any(chance: &mut Rng) -> Hostile {
     let subject = SUBJECTS[chance.usize(..STEPS)];
-    let dead =
-        |payload: Vec<u8>| Hostile { subject, payload, must_die: true, customer: None, takes_over: false };
-    match chance.u8(..9) {
+    let dead = |payload: Vec<u8>| Hostile { must_die: true, ..on(subject, payload) };
+    // Rare, because of what they take of disk and memory.
+    if chance.u8(..64) == 0 {
+        return Hostile { subject: SUBJECTS[0], ..dead(heavy(chance)) };
+    }
+    match chance.u8(..10) {
         0 => dead((0..chance.usize(1..400)).map(|_| chance.u8(..)).chain([0xFF]).collect()),
         1 => dead(truncated(chance)),
         2 => dead(nested(chance)),
@@ -38,8 +43,13 @@ pub(crate) fn any(chance: &mut Rng) -> Hostile {
         5 => dead(incomplete(chance).to_string().into_bytes()),
         6 => wrong_types(chance),
         7 => takeover(chance),
+        8 => wrong_subject(chance),
         _ => strange_name(chance),
     }
+}
+
+fn on(subject: &'static str, payload: Vec<u8>) -> Hostile {
+    Hostile { subject, payload, must_die: false, customer: None, takes_over: false, astray: false }
 }
 
 fn uuid(chance: &mut Rng) -> Uuid {
@@ -89,6 +99,13 @@ fn large(chance: &mut Rng) -> Vec<u8> {
     payload
 }
 
+/// A registration like any other, but for an address that is longer than what a program can be given.
+fn heavy(chance: &mut Rng) -> Vec<u8> {
+    let mut event = registration(uuid(chance), uuid(chance), "Heavy");
+    event["data"]["shipping_address"] = json!("x".repeat(chance.usize((132 << 10)..(200 << 10))));
+    event.to_string().into_bytes()
+}
+
 /// A CloudEvent without one of the attributes that it must have.
 fn incomplete(chance: &mut Rng) -> Value {
     let mut event = registration(uuid(chance), uuid(chance), "Incomplete");
@@ -119,15 +136,26 @@ fn wrong_types(chance: &mut Rng) -> Hostile {
     event["data"][field] = value(chance);
     let payload = event.to_string().into_bytes();
     // Some of it may be taken for a name or an address; then a customer comes of it.
-    Hostile { subject: SUBJECTS[0], payload, must_die: false, customer: Some(customer), takes_over: false }
+    Hostile { customer: Some(customer), ..on(SUBJECTS[0], payload) }
 }
 
-/// A registration in the name of a customer who is there.
+/// A registration, or the order to save a customer, in the name of one who is there.
 fn takeover(chance: &mut Rng) -> Hostile {
     let customer = Uuid::parse_str(SOMEBODY).unwrap_or_default();
-    let event = registration(customer, uuid(chance), "Taken over");
+    let mut event = registration(customer, uuid(chance), "Taken over");
+    let subject = SUBJECTS[chance.usize(..2)];
+    if subject != SUBJECTS[0] {
+        event["type"] = json!("disco.knapscen.customer.saved");
+    }
     let payload = event.to_string().into_bytes();
-    Hostile { subject: SUBJECTS[0], payload, must_die: false, customer: None, takes_over: true }
+    Hostile { takes_over: true, ..on(subject, payload) }
+}
+
+/// A valid registration on the subject of another event: no customer may come of it.
+fn wrong_subject(chance: &mut Rng) -> Hostile {
+    let payload = registration(uuid(chance), uuid(chance), "Astray").to_string().into_bytes();
+    let subject = SUBJECTS[chance.usize(1..STEPS)];
+    Hostile { astray: true, ..on(subject, payload) }
 }
 
 /// A registration that may be valid, with a name made of what breaks things.
@@ -136,5 +164,5 @@ fn strange_name(chance: &mut Rng) -> Hostile {
     let length = chance.usize(1..40);
     let name = text(chance, length);
     let payload = registration(customer, id, &name).to_string().into_bytes();
-    Hostile { subject: SUBJECTS[0], payload, must_die: false, customer: Some(customer), takes_over: false }
+    Hostile { customer: Some(customer), ..on(SUBJECTS[0], payload) }
 }

@@ -2,6 +2,8 @@
 #![expect(clippy::expect_used, reason = "a harness fails by panicking: that fails the run")]
 
 mod books;
+mod breakage;
+mod calm;
 mod clock;
 mod disk;
 mod echo;
@@ -16,6 +18,7 @@ mod report;
 mod schedule;
 mod stage;
 mod suite;
+mod workers;
 
 use std::process::ExitCode;
 

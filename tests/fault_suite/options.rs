@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// The schedule, the registrations and the hostile events follow from it [default: one by chance, shown]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Faults to carry out [default: one for every ten registrations, and each kind once at least]
+    /// Faults to carry out, first each kind once, then all others [default: one for every ten registrations, and each kind once at least]
     #[arg(long)]
     pub(crate) faults: Option<u32>,
     /// Hostile events to publish [default: ten for every registration]
@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Dispatchers that share the work; the embedded bus has one
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(crate) dispatchers: u32,
+    /// A state folder for each dispatcher, as on several machines: then Jobs of a killed one are not known to the others
+    #[arg(long)]
+    pub(crate) apart: bool,
     /// Only these kinds of faults
     #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "without")]
     pub(crate) only: Vec<Kind>,

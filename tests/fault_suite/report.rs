@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::books::Books;
+use crate::echo::Repeated;
 use crate::options::Options;
 
 /// Secrets of the stage: none may be in a log.
@@ -18,6 +19,19 @@ pub(crate) struct Done {
     pub(crate) fault: String,
     /// Whether it met what it was meant for.
     pub(crate) hit: bool,
+    /// Workers that it killed, by step.
+    pub(crate) killed: BTreeMap<String, usize>,
+}
+
+/// What happened on the way to the books.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) faults: Vec<Done>,
+    pub(crate) repeated: Repeated,
+    pub(crate) replayed: usize,
+    pub(crate) dispatchers_ended: Vec<String>,
+    pub(crate) logs: String,
+    pub(crate) took: Duration,
 }
 
 /// Everything about a run.
@@ -30,30 +44,27 @@ pub(crate) struct Report {
     pub(crate) seconds: u64,
     pub(crate) balanced: bool,
     pub(crate) books: Books,
-    /// Events that were delivered a second time by the suite.
-    pub(crate) repeated: u64,
+    /// Events that the suite delivered a second time.
+    pub(crate) repeated: Repeated,
     /// Dead letters of registrations that were replayed when all faults were over.
     pub(crate) replayed: usize,
     pub(crate) dispatchers_ended: Vec<String>,
     pub(crate) secrets_in_logs: usize,
+    /// Workers that the faults killed, by step.
+    pub(crate) workers_killed: BTreeMap<String, usize>,
     pub(crate) faults: Vec<Done>,
 }
 
 impl Report {
-    #[expect(clippy::too_many_arguments, reason = "everything that a run leaves, once")]
-    pub(crate) fn new(
-        options: &Options,
-        seed: u64,
-        books: Books,
-        faults: Vec<Done>,
-        repeated: u64,
-        replayed: usize,
-        dispatchers_ended: Vec<String>,
-        logs: &str,
-        took: Duration,
-    ) -> Self {
+    pub(crate) fn new(options: &Options, seed: u64, books: Books, course: Course) -> Self {
+        let Course { faults, repeated, replayed, dispatchers_ended, logs, took } = course;
         let secrets_in_logs = SECRETS.iter().map(|secret| logs.matches(secret).count()).sum();
-        let balanced = books.balance() && dispatchers_ended.is_empty() && secrets_in_logs == 0;
+        let balanced =
+            books.balance() && dispatchers_ended.is_empty() && secrets_in_logs == 0 && repeated.once == 0;
+        let mut workers_killed = BTreeMap::new();
+        for (step, count) in faults.iter().flat_map(|done| &done.killed) {
+            *workers_killed.entry(step.clone()).or_default() += count;
+        }
         Self {
             seed,
             backend: format!("{:?}", options.backend).to_lowercase(),
@@ -66,6 +77,7 @@ impl Report {
             replayed,
             dispatchers_ended,
             secrets_in_logs,
+            workers_killed,
             faults,
         }
     }
@@ -91,7 +103,13 @@ impl fmt::Display for Report {
                 if hit < count { format!(", {} without effect", count - hit) } else { String::new() };
             writeln!(f, "  {count:>4}  {kind}{missed}")?;
         }
-        writeln!(f, "{:>6}  events delivered twice", self.repeated)?;
+        writeln!(f, "workers killed")?;
+        for (step, count) in &self.workers_killed {
+            writeln!(f, "{count:>6}  {step}")?;
+        }
+        writeln!(f, "events")?;
+        writeln!(f, "{:>6}  delivered twice", self.repeated.twice)?;
+        writeln!(f, "{:>6}  delivered once", self.repeated.once)?;
         writeln!(f, "registrations")?;
         for (what, count) in [
             ("published", books.published),
@@ -100,6 +118,7 @@ impl fmt::Display for Report {
             ("waiting", books.waiting),
             ("lost", books.lost.len()),
             ("effects doubled", books.doubled.len()),
+            ("Jobs run twice at a time", books.doubled_jobs.len()),
             ("forged", books.forged.len()),
             ("replayed on the way", self.replayed),
         ] {
@@ -121,6 +140,7 @@ impl fmt::Display for Report {
         for (what, list) in [
             ("lost", &books.lost),
             ("doubled", &books.doubled),
+            ("twice at a time", &books.doubled_jobs),
             ("forged", &books.forged),
             ("hostile and lost", &hostile.lost),
             ("a dispatcher ended by itself", &self.dispatchers_ended),

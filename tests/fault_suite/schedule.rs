@@ -1,9 +1,8 @@
 //! What happens in which order; the same seed and options give the same.
 
-use clap::ValueEnum;
 use fastrand::Rng;
 
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 use crate::hostile::{self, Hostile};
 use crate::options::Options;
 use crate::registration::Registration;
@@ -39,15 +38,25 @@ pub(crate) fn schedule(options: &Options, seed: u64) -> Vec<Round> {
         .collect()
 }
 
-/// Each kind in turn, in an order of chance.
+/// Each kind once, then everything else that there is of each, all in an order of chance; then anew.
 fn faults(options: &Options, chance: &mut Rng) -> Vec<Fault> {
-    let mut kinds: Vec<Kind> = options.kinds();
-    kinds.sort_by_key(|kind| Kind::value_variants().iter().position(|other| other == kind));
+    let wanted = options.fault_count();
     let mut found = Vec::new();
-    while !kinds.is_empty() && found.len() < options.fault_count() {
-        chance.shuffle(&mut kinds);
-        found.extend(kinds.iter().map(|kind| Fault::any(*kind, chance, options)));
+    while found.len() < wanted {
+        let (mut first, mut others) = (Vec::new(), Vec::new());
+        for kind in options.kinds() {
+            let mut all = Fault::all(kind, chance, options);
+            chance.shuffle(&mut all);
+            first.extend(all.pop());
+            others.extend(all);
+        }
+        if first.is_empty() {
+            break;
+        }
+        chance.shuffle(&mut first);
+        chance.shuffle(&mut others);
+        found.extend(first.into_iter().chain(others));
     }
-    found.truncate(options.fault_count());
+    found.truncate(wanted);
     found
 }

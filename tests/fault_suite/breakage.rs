@@ -14,8 +14,14 @@ use crate::suite::Suite;
 /// How long a worker may take to come to the point at which it is killed.
 const AT_POINT: Duration = Duration::from_secs(4);
 
-/// By now the events of killed dispatchers have come again: their lease is over.
-const TAKEN_AGAIN: Duration = Duration::from_secs(9);
+/// How long it may take until a registration is with the vendor.
+const AT_VENDOR: Duration = Duration::from_secs(20);
+
+/// How long the events of killed dispatchers may take to come again once their lease is over.
+const TAKEN_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long the Jobs of those events are watched then.
+const WATCHED: Duration = Duration::from_secs(3);
 
 impl Suite<'_> {
     /// Breaks, waits, and mends.
@@ -99,12 +105,14 @@ impl Suite<'_> {
     fn orphan_workers(&mut self) -> bool {
         self.stage.vendor.set(vendor::Mode::AcceptThenWait);
         let asked = self.stage.vendor.requests().len();
-        let _ = wait::within(AT_POINT, || (self.stage.vendor.requests().len() > asked).then_some(()));
-        let began = Instant::now();
+        let _ = wait::within(AT_VENDOR, || (self.stage.vendor.requests().len() > asked).then_some(()));
         self.fleet.kill_all();
         let before = self.fleet.workers();
         self.fleet.start_missing();
-        while began.elapsed() < TAKEN_AGAIN {
+        let left = self.fleet.workers().iter().filter(|worker| before.contains(worker)).count();
+        let _ = wait::within(TAKEN_AGAIN, || (self.fleet.running_jobs() >= left).then_some(()));
+        let began = Instant::now();
+        while began.elapsed() < WATCHED {
             self.look_for_doubled_jobs();
             std::thread::sleep(Duration::from_millis(200));
         }

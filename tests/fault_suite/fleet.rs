@@ -142,6 +142,16 @@ impl Fleet {
         running.filter_map(|running| running.process.ended().map(|_| running.process.evidence())).collect()
     }
 
+    /// The Jobs that run now, as the dispatchers count them.
+    pub(crate) fn running_jobs(&self) -> usize {
+        let pages = self.dispatchers.iter().filter_map(|one| http::get(one.port, "/metrics").ok());
+        pages
+            .flat_map(|page| page.body.lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter(|line| line.starts_with("dispatcher_jobs_running{"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok())
+            .sum()
+    }
+
     /// The workers that run now.
     pub(crate) fn workers(&self) -> Vec<Worker> {
         workers::running(self.backend, self.disk.scratch())

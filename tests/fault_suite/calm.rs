@@ -6,6 +6,7 @@ use tests::http;
 use tests::program::Program;
 
 use crate::books::Evidence;
+use crate::echo::Echo;
 use crate::options::BusName;
 use crate::suite::Suite;
 
@@ -19,7 +20,7 @@ impl Suite<'_> {
         let mut replayed = 0;
         for attempt in 0..=REPLAYS {
             self.until_still();
-            if self.options.bus == BusName::Jetstream && self.echo.repeat_missed(&self.stage.broker) > 0 {
+            if self.options.bus == BusName::Jetstream && Echo::repeat_missed(&self.stage.broker) > 0 {
                 self.until_still();
             }
             let letters = self.dead_letters();

@@ -68,7 +68,7 @@ impl Echo {
     }
 
     /// Publishes once more what is in the stream only once; so many.
-    pub(crate) fn repeat_missed(&self, broker: &Nats) -> usize {
+    pub(crate) fn repeat_missed(broker: &Nats) -> usize {
         let missed: Vec<_> =
             copies(broker).into_iter().filter_map(|(event, count)| (count == 1).then_some(event)).collect();
         let context = broker.jetstream();

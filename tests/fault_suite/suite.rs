@@ -26,7 +26,7 @@ pub(crate) struct Suite<'a> {
     pub(crate) stage: Stage,
     pub(crate) manifests: Manifests,
     pub(crate) fleet: Fleet,
-    pub(crate) echo: Echo,
+    echo: Echo,
     publisher: Publisher,
     pub(crate) registrations: Vec<Registration>,
     pub(crate) hostile: Vec<Hostile>,

@@ -6,6 +6,7 @@
 
 mod client;
 mod container;
+mod credentials;
 mod image;
 mod output;
 mod quantity;
@@ -14,6 +15,7 @@ mod run;
 mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -49,6 +51,8 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// What Jobs may refer to.
     pub sources: Sources,
+    /// The folder where `docker login` keeps its `config.json`.
+    pub docker_config: Option<PathBuf>,
     /// The wait before the second try; doubles from try to try.
     pub backoff: Duration,
 }

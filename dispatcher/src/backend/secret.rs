@@ -59,7 +59,7 @@ fn folder(path: &Path) -> std::io::Result<Content> {
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if !name.starts_with('.') && path.is_file() {
+        if !name.starts_with("..") && path.is_file() {
             content.insert(name.to_owned(), fs::read(&path)?);
         }
     }
@@ -147,7 +147,9 @@ mod tests {
     fn a_mounted_secret_is_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("A"), "1").unwrap();
+        fs::write(folder.path().join(".dockerconfigjson"), "{}").unwrap();
         fs::create_dir(folder.path().join("..data")).unwrap();
-        assert_eq!(Source(folder.path().to_owned()).read().unwrap(), expected(&[("A", "1")]));
+        let content = Source(folder.path().to_owned()).read().unwrap();
+        assert_eq!(content, expected(&[(".dockerconfigjson", "{}"), ("A", "1")]));
     }
 }

@@ -123,6 +123,9 @@ impl JobArguments {
     }
 }
 
+/// Where an engine listens that nobody has moved.
+const ENGINE_HERE: &str = "unix:///var/run/docker.sock";
+
 /// The engine. Whoever may use its socket is as good as root on its machine: give it to the dispatcher alone, as a rootless
 /// engine's socket or through a proxy that allows the calls of containers and images only.
 #[derive(clap::Args)]
@@ -132,11 +135,14 @@ struct DockerArguments {
     #[arg(
         long,
         env = "DOCKER_HOST",
-        default_value = "unix:///var/run/docker.sock",
+        default_value = ENGINE_HERE,
         value_name = "ADDRESS",
         help_heading = "Docker backend"
     )]
     docker_host: String,
+    /// Folder with the config.json of docker login, for registries that want to know who pulls [default: .docker in HOME]
+    #[arg(long, env = "DOCKER_CONFIG", value_name = "FOLDER", help_heading = "Docker backend")]
+    docker_config: Option<PathBuf>,
     /// Network that the containers join [default: the engine's own]
     #[arg(long, env = "DISPATCHER_DOCKER_NETWORK", value_name = "NAME", help_heading = "Docker backend")]
     docker_network: Option<String>,
@@ -162,16 +168,26 @@ struct DockerArguments {
 }
 
 impl DockerArguments {
+    /// An empty variable is an unset one.
     fn settings(self, jobs: &JobArguments) -> docker::Settings {
         docker::Settings {
-            host: self.docker_host,
-            network: self.docker_network,
+            host: if self.docker_host.is_empty() { ENGINE_HERE.to_owned() } else { self.docker_host },
+            network: self.docker_network.filter(|name| !name.is_empty()),
             scope: self.docker_scope,
             labels: self.docker_labels.into_iter().collect(),
             sources: jobs.sources(),
+            docker_config: self
+                .docker_config
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .or_else(of_login),
             backoff: jobs.backoff(),
         }
     }
+}
+
+/// Where `docker login` keeps what it was told.
+fn of_login() -> Option<PathBuf> {
+    Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker"))
 }
 
 /// Manifests that are objects of a cluster.
@@ -350,5 +366,27 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
             Ok((name.to_owned(), value.to_owned()))
         }
         _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    fn docker(arguments: &[&str]) -> docker::Settings {
+        let command = DockerArguments::augment_args(clap::Command::new("run"));
+        let matches = command.try_get_matches_from([&["run"], arguments].concat()).unwrap();
+        let jobs = JobArguments { secrets: Vec::new(), config_maps: Vec::new(), backoff_ms: 0 };
+        DockerArguments::from_arg_matches(&matches).unwrap().settings(&jobs)
+    }
+
+    #[test]
+    fn an_empty_address_or_network_is_none() {
+        let given = docker(&["--docker-host", "tcp://proxy:2375", "--docker-network", "stack"]);
+        assert_eq!((given.host.as_str(), given.network.as_deref()), ("tcp://proxy:2375", Some("stack")));
+        let empty = docker(&["--docker-host", "", "--docker-network", ""]);
+        assert_eq!((empty.host.as_str(), empty.network), (ENGINE_HERE, None));
     }
 }

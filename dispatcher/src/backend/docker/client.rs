@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::http::{HeaderValue, Request};
 use bollard::errors::Error as Failure;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use shared::error::{Error, Result};
@@ -56,7 +57,9 @@ impl Client {
             return Ok(engine);
         }
         let connected = match connect(&self.host) {
-            Ok(engine) => engine.with_timeout(ANSWER_WITHIN).negotiate_version(),
+            Ok(engine) => {
+                engine.with_timeout(ANSWER_WITHIN).with_request_modifier(readable_login).negotiate_version()
+            }
             Err(failure) => return Err(self.trouble(&failure)),
         };
         let engine = self.settle(connected).await?;
@@ -153,6 +156,19 @@ fn connect(host: &str) -> std::result::Result<Docker, Failure> {
     }
 }
 
+/// The engine reads credentials in the alphabet for addresses, and the client writes them in the usual one: some passwords would
+/// count as none.
+fn readable_login<B>(mut request: Request<B>) -> Request<B> {
+    if let Some(login) = request.headers_mut().get_mut("X-Registry-Auth") {
+        let text = login.to_str().unwrap_or_default().replace('+', "-").replace('/', "_");
+        if let Ok(mut readable) = HeaderValue::try_from(text) {
+            readable.set_sensitive(true);
+            *login = readable;
+        }
+    }
+    request
+}
+
 /// An error and its causes.
 fn words(failure: &Failure) -> String {
     let mut text = failure.to_string();
@@ -170,4 +186,17 @@ fn cut(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_sent_in_the_alphabet_that_the_engine_reads() {
+        let request = Request::builder().header("X-Registry-Auth", "a+b/c=").body(()).unwrap();
+        let sent = readable_login(request);
+        assert_eq!(sent.headers()["X-Registry-Auth"], "a-b_c=");
+        assert!(!format!("{:?}", sent.headers()).contains("a-b_c"));
+    }
 }

@@ -11,11 +11,12 @@ use super::super::Cause;
 use super::super::outcome::StartError;
 use super::client::{Client, Trouble};
 use super::container::pod_of;
+use super::credentials::Login;
 use crate::engine::stop::Stop;
 use crate::plan::PlannedJob;
 
-/// A registry that cannot be reached is asked again for this long: about what a stuck Pod is given.
-const REGISTRY_MAY_BE_AWAY: Duration = Duration::from_secs(20);
+/// A registry that cannot be reached is asked again for this long.
+const REGISTRY_MAY_BE_AWAY: Duration = Duration::from_mins(1);
 /// A pull of a large image over a slow line.
 const LONGEST_PULL: Duration = Duration::from_mins(10);
 
@@ -51,15 +52,20 @@ pub(super) enum PullError {
 }
 
 /// Pulls an image; what the registry refuses is refused, what it cannot do is asked again for a while.
-pub(super) async fn pull(client: &Client, image: &str, stop: &Stop) -> Result<(), PullError> {
+pub(super) async fn pull(client: &Client, image: &str, login: &Login, stop: &Stop) -> Result<(), PullError> {
     let give_up = Instant::now() + REGISTRY_MAY_BE_AWAY;
     let mut pause = Duration::from_secs(1);
     loop {
-        let words = match pull_once(client, image).await {
+        let words = match pull_once(client, image, login).await {
             Ok(()) => return Ok(()),
             Err(Trouble::Away) => return Err(PullError::Trouble(Trouble::Away)),
             Err(Trouble::Failed(words)) if Instant::now() + pause < give_up && !is_final(&words) => words,
-            Err(trouble) => return Err(PullError::Start(missing(image, &trouble.to_string()))),
+            Err(trouble) => {
+                let words = trouble.to_string();
+                let error =
+                    if wants_login(&words) { locked(image, &words, login) } else { missing(image, &words) };
+                return Err(PullError::Start(error));
+            }
         };
         tracing::warn!(image, reason = %words, "the image could not be pulled; it is tried again");
         tokio::select! {
@@ -77,10 +83,21 @@ pub(super) fn missing(image: &str, words: &str) -> StartError {
     StartError::Refused(Cause::ImageNotFound, message)
 }
 
-async fn pull_once(client: &Client, image: &str) -> Result<(), Trouble> {
+/// An image that its registry keeps from us.
+fn locked(image: &str, words: &str, login: &Login) -> StartError {
+    let message = format!(
+        "image {image} was not pulled: {words}; its registry wants other credentials ({}): name a Secret of the type kubernetes.io/dockerconfigjson in imagePullSecrets and its file with --secret, or use docker login, then replay the event",
+        login.words
+    );
+    StartError::Refused(Cause::ImageNotFound, message)
+}
+
+async fn pull_once(client: &Client, image: &str, login: &Login) -> Result<(), Trouble> {
     let engine = client.engine().await?;
     let options = CreateImageOptionsBuilder::new().from_image(&reference(image)).build();
-    let pulled = engine.create_image(Some(options), None, None).try_for_each(|_progress| async { Ok(()) });
+    let credentials = login.credentials.clone();
+    let pulled =
+        engine.create_image(Some(options), None, credentials).try_for_each(|_progress| async { Ok(()) });
     match tokio::time::timeout(LONGEST_PULL, pulled).await {
         Ok(Ok(())) => Ok(()),
         // Said in the middle of the answer, by the registry.
@@ -107,9 +124,12 @@ pub(super) async fn check_user(client: &Client, image: &str) -> Result<(), PullE
 
 /// Words of a registry that answered.
 fn is_final(words: &str) -> bool {
-    ["not found", "manifest unknown", "denied", "unauthorized", "invalid reference", "no matching manifest"]
-        .iter()
-        .any(|said| words.contains(said))
+    let said = ["not found", "manifest unknown", "invalid reference", "no matching manifest"];
+    wants_login(words) || said.iter().any(|said| words.contains(said))
+}
+
+fn wants_login(words: &str) -> bool {
+    ["denied", "unauthorized", "no basic auth credentials"].iter().any(|said| words.contains(said))
 }
 
 /// Without a tag the engine would pull all of them.

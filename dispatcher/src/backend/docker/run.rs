@@ -14,7 +14,7 @@ use super::client::Trouble;
 use super::container::{self, MessageFile};
 use super::image::{self, PullError, PullPolicy};
 use super::record::{self, Found, Meaning, Record, State};
-use super::{Inner, output};
+use super::{Inner, credentials, output};
 use crate::engine::stop::Stop;
 use crate::plan::PlannedJob;
 
@@ -230,8 +230,7 @@ impl<'a> Run<'a> {
         let body = container::plan(job, variables, labels, &inner.settings)?;
         let image = &job.spec.image;
         if PullPolicy::of(job) == PullPolicy::Always && !self.was_pulled {
-            image::pull(client, image, stop).await?;
-            self.was_pulled = true;
+            self.pull(stop).await?;
         }
         let options = CreateContainerOptionsBuilder::new().name(&self.name).build();
         let made = async {
@@ -250,8 +249,7 @@ impl<'a> Run<'a> {
                 return Err(Problem::Start(image::missing(image, "imagePullPolicy is Never")));
             }
             Err(Problem::Trouble(Trouble::Missing(_))) => {
-                image::pull(client, image, stop).await?;
-                self.was_pulled = true;
+                self.pull(stop).await?;
                 return Ok(Turn::Look);
             }
             Err(Problem::Trouble(Trouble::Conflict(_))) => {
@@ -269,6 +267,13 @@ impl<'a> Run<'a> {
         self.followed = Some(record.clone());
         self.begin(&made.id).await?;
         self.attend(&made.id, &record, stop).await
+    }
+
+    async fn pull(&mut self, stop: &Stop) -> std::result::Result<(), Problem> {
+        let login = credentials::of(self.job, &self.inner.settings)?;
+        image::pull(&self.inner.client, &self.job.spec.image, &login, stop).await?;
+        self.was_pulled = true;
+        Ok(())
     }
 
     /// Starts a container that was made. One that cannot be started goes.

@@ -39,7 +39,8 @@ impl Ground {
     /// `None` where no engine answers.
     pub(super) async fn new() -> Option<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+        let host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+        let host = host.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
         let answering = match Engine::connect_with_host(&host) {
             Ok(engine) => engine.negotiate_version().await,
             Err(failure) => Err(failure),
@@ -61,6 +62,7 @@ impl Ground {
             scope: format!("{WORD}-{}-{count}", std::process::id()),
             labels: BTreeMap::new(),
             sources: Sources::default(),
+            docker_config: None,
             backoff: Duration::from_millis(10),
         };
         Some(Self { settings, stop, stopper, engine, folder: tempfile::tempdir().unwrap(), image })

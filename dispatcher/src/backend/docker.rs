@@ -13,6 +13,7 @@ mod quantity;
 mod record;
 mod run;
 mod tidy;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ const LONGEST_STRING: usize = 128 * 1024;
 
 /// The variables of a Job.
 pub(super) fn of(spec: &JobSpec, sources: &Sources) -> Result<BTreeMap<String, String>, StartError> {
-    let mut files = Files { sources, read: BTreeMap::new() };
+    let mut files = Files::new(sources);
     let mut variables = BTreeMap::new();
     for source in &spec.env_from {
         let (kind, name, optional, prefix) = match source {
@@ -66,13 +66,14 @@ pub(super) fn check(variables: &BTreeMap<String, String>) -> Result<(), StartErr
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Secret,
     ConfigMap,
 }
 
 impl Kind {
-    const fn words(self) -> (&'static str, &'static str) {
+    /// What it is called, and the option that gives it.
+    pub(super) const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Secret => ("Secret", "--secret"),
             Self::ConfigMap => ("ConfigMap", "--config-map"),
@@ -81,13 +82,23 @@ impl Kind {
 }
 
 /// Each file is read once per start, so that a changed Secret counts from the next Job on, as in a cluster.
-struct Files<'a> {
+pub(super) struct Files<'a> {
     sources: &'a Sources,
     read: BTreeMap<(Kind, String), Content>,
 }
 
-impl Files<'_> {
-    fn content(&mut self, kind: Kind, name: &str, optional: bool) -> Result<Option<&Content>, StartError> {
+impl<'a> Files<'a> {
+    pub(super) const fn new(sources: &'a Sources) -> Self {
+        Self { sources, read: BTreeMap::new() }
+    }
+
+    /// The content of a Secret or `ConfigMap`; `None` where it is optional and not given.
+    pub(super) fn content(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        optional: bool,
+    ) -> Result<Option<&Content>, StartError> {
         let (what, flag) = kind.words();
         let sources: &BTreeMap<String, Source> = match kind {
             Kind::Secret => &self.sources.secrets,

@@ -1,6 +1,7 @@
 //! `dispatcher run`: the service.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -142,7 +143,7 @@ struct DockerArguments {
     docker_host: String,
     /// Folder with the config.json of docker login, for registries that want to know who pulls [default: .docker in HOME]
     #[arg(long, env = "DOCKER_CONFIG", value_name = "FOLDER", help_heading = "Docker backend")]
-    docker_config: Option<PathBuf>,
+    docker_config: Option<OsString>,
     /// Network that the containers join [default: the engine's own]
     #[arg(long, env = "DISPATCHER_DOCKER_NETWORK", value_name = "NAME", help_heading = "Docker backend")]
     docker_network: Option<String>,
@@ -178,7 +179,8 @@ impl DockerArguments {
             sources: jobs.sources(),
             docker_config: self
                 .docker_config
-                .filter(|folder| !folder.as_os_str().is_empty())
+                .filter(|folder| !folder.is_empty())
+                .map(PathBuf::from)
                 .or_else(of_login),
             backoff: jobs.backoff(),
         }
@@ -386,7 +388,8 @@ mod tests {
     fn an_empty_address_or_network_is_none() {
         let given = docker(&["--docker-host", "tcp://proxy:2375", "--docker-network", "stack"]);
         assert_eq!((given.host.as_str(), given.network.as_deref()), ("tcp://proxy:2375", Some("stack")));
-        let empty = docker(&["--docker-host", "", "--docker-network", ""]);
+        let empty = docker(&["--docker-host", "", "--docker-network", "", "--docker-config", ""]);
         assert_eq!((empty.host.as_str(), empty.network), (ENGINE_HERE, None));
+        assert_eq!(empty.docker_config, of_login());
     }
 }

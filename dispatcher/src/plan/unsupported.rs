@@ -86,7 +86,8 @@ fn process_fields(pod: &PodSpec, add: &mut impl FnMut(bool, &str)) {
 fn docker_fields(pod: &PodSpec, add: &mut impl FnMut(bool, &str)) {
     let base = "spec.template.spec";
     for (index, volume) in pod.volumes.iter().flatten().enumerate() {
-        add(volume.empty_dir.is_none(), &format!("{base}.volumes[{index}]"));
+        let is_known = volume.empty_dir.is_some() || volume.secret.is_some() || volume.config_map.is_some();
+        add(!is_known, &format!("{base}.volumes[{index}]"));
     }
     add(pod.runtime_class_name.is_some(), &format!("{base}.runtimeClassName"));
     add(pod.host_users == Some(false), &format!("{base}.hostUsers"));

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::super::Cause;
 use super::super::outcome::StartError;
-use super::{Settings, quantity};
+use super::{Settings, quantity, volumes};
 use crate::plan::{BackendKind, PlannedJob, expand, unsupported};
 
 /// Where the termination message goes when the Job does not say: the engine has no `/dev/termination-log`, and what is written
@@ -149,6 +149,7 @@ fn host(pod: &PodSpec, container: &Container, settings: &Settings) -> Result<Hos
         group_add: groups(pod),
         sysctls: sysctls(pod),
         tmpfs: empty_folders(pod, container)?,
+        mounts: volumes::mounts(pod, container),
         extra_hosts: host_aliases(pod),
         dns: dns.and_then(|dns| dns.nameservers.clone()),
         dns_search: dns.and_then(|dns| dns.searches.clone()),

@@ -14,7 +14,7 @@ use super::client::Trouble;
 use super::container::{self, MessageFile};
 use super::image::{self, PullError, PullPolicy};
 use super::record::{self, Found, Meaning, Record, State};
-use super::{Inner, credentials, output};
+use super::{Inner, credentials, output, volumes};
 use crate::engine::stop::Stop;
 use crate::plan::PlannedJob;
 
@@ -279,6 +279,14 @@ impl<'a> Run<'a> {
     /// Starts a container that was made. One that cannot be started goes.
     async fn begin(&self, id: &str) -> std::result::Result<(), Problem> {
         let (inner, client) = (self.inner, &self.inner.client);
+        let files = match volumes::of(self.job, &inner.settings.sources) {
+            Ok(files) => files,
+            Err(error) => {
+                inner.remove(id).await?;
+                return Err(Problem::Start(error));
+            }
+        };
+        volumes::fill(client, id, files).await?;
         output::prepare(client, id, &self.message).await?;
         let started = client.settle(client.engine().await?.start_container(id, None)).await;
         let image = &self.job.spec.image;

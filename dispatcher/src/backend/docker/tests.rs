@@ -7,6 +7,7 @@ mod engine_away;
 mod given;
 mod ground;
 mod keeping;
+mod mounted;
 mod proxy;
 
 use std::time::Duration;

@@ -11,4 +11,6 @@ mod engine;
 mod fault;
 mod flow;
 mod image;
+mod pull;
+mod registry;
 mod stack;

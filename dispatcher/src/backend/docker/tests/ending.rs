@@ -108,7 +108,8 @@ async fn a_job_that_takes_too_long_is_ended_with_grace_and_may_be_tried_again() 
     let Some(ground) = Ground::new().await else { return };
     let mut job =
         job(&ground, "trap 'echo ended > $TERMINATION_LOG; exit 75' TERM; while :; do sleep 0.05; done");
-    job.spec.active_deadline = Some(Duration::from_secs(2));
+    // Long enough for the shell to have set its trap on a busy machine.
+    job.spec.active_deadline = Some(Duration::from_secs(5));
     job.spec.grace = Duration::from_mins(1);
     let ran = ground.run(&job).await;
     let Outcome::TryAgain { cause: Cause::DeadlineExceeded, exit_code, report, .. } = &ran.outcome else {

@@ -1,10 +1,11 @@
 //! Jobs as child processes: an image name becomes a binary, the Secret is resolved here, a crash loses nothing.
 //!
-//! Reads the binaries of `bin_dir`, the files behind `--secret` and `--config-map`, and `/proc`. Writes one folder per Job
-//! under the state folder (`jobs/<namespace>.<name>/`): its record, its output and its termination message, which together
+//! Reads the binaries of `bin_dir`, the files behind `--secret` and `--config-map`, and `/proc`. Writes for each Job
+//! a few files under the state folder (`jobs/<namespace>.<name>.…`): its record, its output and its termination message, which together
 //! let the next dispatcher find a child that outlived this one.
 
 mod child;
+mod files;
 mod identity;
 mod image;
 mod orphan;
@@ -12,6 +13,7 @@ mod output;
 mod record;
 mod stretch;
 mod tidy;
+mod token;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,8 @@ use shared::error::{Error, Result};
 use tokio::time::Instant;
 
 use self::child::{Ended, Running};
-use self::record::{Folder, Record};
+use self::files::{Files, blocking};
+use self::record::Record;
 use self::stretch::{Begun, Settled, Try};
 use super::{Again, Outcome, Ran, Sources, adoption, deadline, policy};
 use crate::engine::stop::Stop;
@@ -61,15 +64,15 @@ impl Process {
     pub fn open(settings: Settings) -> Result<Self> {
         settings.images.check()?;
         settings.sources.check()?;
-        record::prepare(&settings.state_dir)?;
+        files::prepare(&settings.state_dir)?;
         Ok(Self(Arc::new(Inner { settings, running: Mutex::default() })))
     }
 
     /// The token by which workers publish through this dispatcher. It stays the same from start to start: a child that
     /// outlived the last dispatcher holds it.
     pub fn sink_token(state_dir: &Path) -> Result<Secret> {
-        record::prepare(state_dir)?;
-        record::sink_token(state_dir).map_err(|error| {
+        files::prepare(state_dir)?;
+        token::kept(state_dir).map_err(|error| {
             let message = format!("cannot keep a token in the state folder {}", state_dir.display());
             Error::configuration(message).because(error)
         })
@@ -77,24 +80,24 @@ impl Process {
 
     pub(super) async fn run(&self, job: &PlannedJob, again: Again, stop: &Stop) -> Ran {
         let job = Arc::new(job.clone());
-        let (folder, begun) = match self.begin(&job, again, stop).await {
+        let (files, begun) = match self.begin(&job, again, stop).await {
             Ok(Some(begun)) => begun,
             Ok(None) => return Ran::stopped(),
             Err(error) => return Ran::postponed(error.to_string()),
         };
         match begun {
             Begun::Ended(ran) => ran,
-            Begun::Running(current) => self.follow(folder, current, &job, stop).await,
+            Begun::Running(current) => self.follow(files, current, &job, stop).await,
             Begun::Behind(Try { record, mut running, .. }) => {
-                // Nobody else watches its deadline while we hold its folder.
+                // Nobody else watches its deadline while we hold its files.
                 tokio::select! {
                     _ = running.wait() => {}
                     () = deadline::overdue(deadline::of(job.spec.active_deadline, record.started())) => drop(running.end(job.spec.grace).await),
                     () = stop.draining() => return Ran::stopped(),
                 }
-                match self.start(&folder, Record::new(&job, again), &job).await {
+                match self.start(&files, Record::new(&job, again), &job).await {
                     Ok((record, running)) => {
-                        self.follow(folder, Try { record, running, adopted: false }, &job, stop).await
+                        self.follow(files, Try { record, running, adopted: false }, &job, stop).await
                     }
                     Err(ran) => ran,
                 }
@@ -102,24 +105,24 @@ impl Process {
         }
     }
 
-    /// Waits until no one else has the Job's folder, looks what is there, and starts where nothing stands against it: in
+    /// Waits until no one else has the Job's files, looks what is there, and starts where nothing stands against it: in
     /// one go, because a change of thread costs as much. `None`: the dispatcher stops.
     async fn begin(
         &self,
         job: &Arc<PlannedJob>,
         again: Again,
         stop: &Stop,
-    ) -> Result<Option<(Folder, Begun)>> {
-        let name = record::folder_name(&job.namespace, &job.name)?;
+    ) -> Result<Option<(Files, Begun)>> {
+        let name = files::name(&job.namespace, &job.name)?;
         let mut pause = Duration::from_millis(10);
         loop {
             let (inner, job, name) = (Arc::clone(&self.0), Arc::clone(job), name.clone());
-            let begun = record::blocking(move || {
-                let Some(folder) = Folder::try_lock(&inner.settings.state_dir, &name)? else {
+            let begun = blocking(move || {
+                let Some(files) = Files::try_lock(&inner.settings.state_dir, &name)? else {
                     return Ok(None);
                 };
-                let begun = Begun::of(&inner.settings, &folder, &job, again)?;
-                Ok(Some((folder, begun)))
+                let begun = Begun::of(&inner.settings, &files, &job, again)?;
+                Ok(Some((files, begun)))
             });
             if let Some(begun) = begun.await? {
                 return Ok(Some(begun));
@@ -133,25 +136,24 @@ impl Process {
 
     async fn start(
         &self,
-        folder: &Folder,
+        files: &Files,
         record: Record,
         job: &Arc<PlannedJob>,
     ) -> std::result::Result<(Record, Running), Ran> {
-        let (inner, folder, job) = (Arc::clone(&self.0), folder.clone(), Arc::clone(job));
-        let started = record::blocking(move || Ok(stretch::start(&inner.settings, &folder, record, &job)));
+        let (inner, files, job) = (Arc::clone(&self.0), files.clone(), Arc::clone(job));
+        let started = blocking(move || Ok(stretch::start(&inner.settings, &files, record, &job)));
         started.await.unwrap_or_else(|error| Err(Ran::postponed(error.to_string())))
     }
 
     /// From a running try to the end of the Job: deadline, retries with backoff, and the record of how it ended.
-    async fn follow(&self, folder: Folder, mut current: Try, job: &Arc<PlannedJob>, stop: &Stop) -> Ran {
+    async fn follow(&self, files: Files, mut current: Try, job: &Arc<PlannedJob>, stop: &Stop) -> Ran {
         let (adopted, base) = (current.adopted, self.0.settings.backoff);
         let deadline = deadline::of(job.spec.active_deadline, current.record.started());
         loop {
             let ended = self.attend(&mut current.running, deadline, job.spec.grace, stop).await;
-            let (held, asked) = (folder.clone(), Arc::clone(job));
-            let settled = record::blocking(move || {
-                Ok(Settled::of(&held, current.record, &asked.spec, &ended, adopted, base))
-            });
+            let (held, asked) = (files.clone(), Arc::clone(job));
+            let settled =
+                blocking(move || Ok(Settled::of(&held, current.record, &asked.spec, &ended, adopted, base)));
             let (record, exit, report, delay) = match settled.await {
                 Ok(Settled::Ended(ran)) => return ran,
                 Ok(Settled::TryAfter { record, exit, report, delay }) => (record, exit, report, delay),
@@ -162,10 +164,10 @@ impl Process {
                     Some(at) if at <= Instant::now() => policy::overdue(&job.spec, exit, report),
                     _ => Outcome::Stopped,
                 };
-                let ended = record::blocking(move || Ok(stretch::end(&folder, *record, outcome, adopted)));
+                let ended = blocking(move || Ok(stretch::end(&files, *record, outcome, adopted)));
                 return ended.await.unwrap_or_else(|error| Ran::postponed(error.to_string()));
             }
-            match self.start(&folder, *record, job).await {
+            match self.start(&files, *record, job).await {
                 Ok((record, running)) => current = Try { record, running, adopted },
                 Err(ran) => return ran,
             }
@@ -203,21 +205,21 @@ impl Process {
 
     pub(super) async fn delete(&self, identity: &Identity) -> Result<()> {
         let (state_dir, identity) = (self.0.settings.state_dir.clone(), identity.clone());
-        let found = record::of_identity(&state_dir, &identity).await?;
-        for (folder, record) in found {
+        let found = files::of_identity(&state_dir, &identity).await?;
+        for (files, record) in found {
             if adoption::Known::outcome(&record).is_none() {
-                let held = folder.clone();
-                let mut running = record::blocking(move || Ok(Running::adopt(&held, &record))).await?;
+                let held = files.clone();
+                let mut running = blocking(move || Ok(Running::adopt(&held, &record))).await?;
                 running.end(Duration::from_secs(5)).await;
             }
-            record::blocking(move || folder.remove()).await?;
+            blocking(move || files.remove()).await?;
         }
         Ok(())
     }
 
     pub(super) async fn prune(&self, identity: &Identity, kept: &BTreeSet<(String, String)>) -> Result<()> {
         let kept = kept.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
-        record::prune(&self.0.settings.state_dir, identity, kept).await
+        files::prune(&self.0.settings.state_dir, identity, kept).await
     }
 
     pub(super) async fn logs(&self, namespace: &str, name: &str) -> Result<Option<String>> {
@@ -226,7 +228,7 @@ impl Process {
 
     pub(super) async fn check(&self) -> Result<()> {
         let inner = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || record::prepare(&inner.settings.state_dir))
+        tokio::task::spawn_blocking(move || files::prepare(&inner.settings.state_dir))
             .await
             .map_err(|error| Error::bug("the state folder could not be checked").because(error))?
     }

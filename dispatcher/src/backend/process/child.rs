@@ -12,8 +12,9 @@ use super::super::outcome::StartError;
 use super::super::policy::Exit;
 use super::super::{Cause, environment};
 use super::Settings;
+use super::files::Files;
 use super::identity::ProcessId;
-use super::record::{Folder, Record};
+use super::record::Record;
 use crate::plan::{PlannedJob, expand};
 
 /// How often an adopted process is looked at.
@@ -41,20 +42,20 @@ pub(super) enum Running {
 /// Starts the next try and records it, before (so that a crash finds it) and after (with its pid). Blocks.
 pub(super) fn start(
     settings: &Settings,
-    folder: &Folder,
+    files: &Files,
     mut record: Record,
     job: &PlannedJob,
 ) -> Result<(Record, Running), StartError> {
     if record.attempt == 0 {
-        folder.clear().map_err(|error| disk(&error))?;
+        files.clear().map_err(|error| disk(&error))?;
     }
     record.attempt += 1;
     record.process = None;
-    let (mut command, program) = command(settings, folder, record.attempt, job)?;
-    folder.write(&record).map_err(|error| disk(&error))?;
+    let (mut command, program) = command(settings, files, record.attempt, job)?;
+    files.write(&record).map_err(|error| disk(&error))?;
     let child = command.spawn().map_err(|error| spawn_error(&error, &program, job))?;
     record.process = child.id().and_then(|pid| ProcessId::of(i32::try_from(pid).ok()?));
-    if let Err(error) = folder.write(&record) {
+    if let Err(error) = files.write(&record) {
         // It runs; without its pid on disk a crash would look for it by its environment.
         tracing::warn!(job.name = %job.name, error = %error, "the process was not recorded");
     }
@@ -63,7 +64,7 @@ pub(super) fn start(
 
 fn command(
     settings: &Settings,
-    folder: &Folder,
+    files: &Files,
     attempt: u32,
     job: &PlannedJob,
 ) -> Result<(Command, String), StartError> {
@@ -76,7 +77,7 @@ fn command(
         let message = format!("image {:?} names no binary", spec.image);
         return Err(StartError::Refused(Cause::ImageNotFound, message));
     };
-    let termination = folder.termination(attempt);
+    let termination = files.termination(attempt);
     let mut variables = environment::of(spec, &settings.sources)?;
     variables.insert("TERMINATION_LOG".to_owned(), termination.display().to_string());
     if let Some((url, token)) = &settings.sink {
@@ -92,7 +93,7 @@ fn command(
         .map(|text| expand(text, |name| variables.get(name).cloned()))
         .collect();
     // A file, not a pipe: a child must be able to write when this dispatcher is gone.
-    let output = File::create(folder.output(attempt)).map_err(|error| disk(&error))?;
+    let output = File::create(files.output(attempt)).map_err(|error| disk(&error))?;
     let errors = output.try_clone().map_err(|error| disk(&error))?;
     let mut command = Command::new(&program);
     command
@@ -140,10 +141,10 @@ fn disk(error: &io::Error) -> StartError {
 impl Running {
     /// The process of a record, if it still runs: by its pid, or by its environment where a crash came before the pid.
     /// Blocks.
-    pub(super) fn adopt(folder: &Folder, record: &Record) -> Self {
+    pub(super) fn adopt(files: &Files, record: &Record) -> Self {
         let found = match &record.process {
             Some(id) => Some(id.clone()).filter(ProcessId::is_alive),
-            None => ProcessId::with_variable("TERMINATION_LOG", &folder.termination(record.attempt)),
+            None => ProcessId::with_variable("TERMINATION_LOG", &files.termination(record.attempt)),
         };
         found.map_or(Self::Gone, Self::Adopted)
     }

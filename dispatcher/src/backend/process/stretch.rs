@@ -10,7 +10,8 @@ use super::super::policy::{self, Exit, Next};
 use super::super::{Again, Outcome, Ran, Report};
 use super::Settings;
 use super::child::{self, Ended, Running};
-use super::record::{Folder, Record};
+use super::files::Files;
+use super::record::Record;
 use crate::plan::{JobSpec, PlannedJob};
 
 /// One try that runs, or ran when it was last seen.
@@ -22,7 +23,7 @@ pub(super) struct Try {
     pub(super) adopted: bool,
 }
 
-/// What became of a Job at the first look at its folder.
+/// What became of a Job at the first look at its files.
 #[derive(Debug)]
 pub(super) enum Begun {
     /// It ended before, or cannot start.
@@ -34,16 +35,11 @@ pub(super) enum Begun {
 }
 
 impl Begun {
-    /// Starts the Job where nothing that is in the folder stands against it.
-    pub(super) fn of(
-        settings: &Settings,
-        folder: &Folder,
-        job: &PlannedJob,
-        again: Again,
-    ) -> io::Result<Self> {
-        let adopt = |record| Try { running: Running::adopt(folder, &record), record, adopted: true };
-        Ok(match adoption::decide(folder.read()?, &job.identity, again) {
-            Step::Start => match start(settings, folder, Record::new(job, again), job) {
+    /// Starts the Job where nothing that is in the files stands against it.
+    pub(super) fn of(settings: &Settings, files: &Files, job: &PlannedJob, again: Again) -> io::Result<Self> {
+        let adopt = |record| Try { running: Running::adopt(files, &record), record, adopted: true };
+        Ok(match adoption::decide(files.read()?, &job.identity, again) {
+            Step::Start => match start(settings, files, Record::new(job, again), job) {
                 Ok((record, running)) => Self::Running(Try { record, running, adopted: false }),
                 Err(ran) => Self::Ended(ran),
             },
@@ -65,14 +61,14 @@ pub(super) enum Settled {
 
 impl Settled {
     pub(super) fn of(
-        folder: &Folder,
+        files: &Files,
         mut record: Record,
         spec: &JobSpec,
         ended: &Ended,
         adopted: bool,
         backoff: Duration,
     ) -> Self {
-        let report = folder.report(record.attempt);
+        let report = files.report(record.attempt);
         let outcome = match *ended {
             Ended::Exited(exit) => {
                 let exit = exit.or_report(&report);
@@ -90,13 +86,13 @@ impl Settled {
             Ended::Stopped(exit) if exit.or_report(&report).is_success() => Outcome::Complete { report },
             Ended::Stopped(_) => Outcome::Stopped,
         };
-        Self::Ended(end(folder, record, outcome, adopted))
+        Self::Ended(end(files, record, outcome, adopted))
     }
 }
 
 /// Writes down how a Job ended.
-pub(super) fn end(folder: &Folder, mut record: Record, outcome: Outcome, adopted: bool) -> Ran {
-    if let Err(error) = folder.end(&mut record, outcome.clone()) {
+pub(super) fn end(files: &Files, mut record: Record, outcome: Outcome, adopted: bool) -> Ran {
+    if let Err(error) = files.end(&mut record, outcome.clone()) {
         // The outcome stands; only a redelivery would run the Job again, which is harmless.
         tracing::warn!(job.name = %record.job, error = %error, "the outcome was not recorded");
     }
@@ -106,19 +102,19 @@ pub(super) fn end(folder: &Folder, mut record: Record, outcome: Outcome, adopted
 /// The next try, or how the Job ended because there is none.
 pub(super) fn start(
     settings: &Settings,
-    folder: &Folder,
+    files: &Files,
     record: Record,
     job: &PlannedJob,
 ) -> Result<(Record, Running), Ran> {
-    child::start(settings, folder, record.clone(), job).map_err(|error| {
+    child::start(settings, files, record.clone(), job).map_err(|error| {
         let ran = Ran::from(error);
         // What was written before the start would be looked for as a process.
         if record.attempt > 0 {
-            return end(folder, record, ran.outcome, false);
+            return end(files, record, ran.outcome, false);
         }
         // Where nothing ran, nothing is remembered: the same event may come again once what is missing is there.
-        if let Err(error) = folder.remove() {
-            tracing::warn!(job.name = %record.job, error = %error, "the folder of a Job was not removed");
+        if let Err(error) = files.remove() {
+            tracing::warn!(job.name = %record.job, error = %error, "the files of a Job were not removed");
         }
         ran
     })

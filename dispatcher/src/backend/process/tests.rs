@@ -58,6 +58,15 @@ impl Ground {
         self.backend().run(job, Again::Replace, &self.stop).await
     }
 
+    /// The files that are kept of Jobs.
+    fn kept(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.settings.state_dir.join("jobs")).unwrap();
+        let mut files: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        files
+    }
+
     fn counted(&self, name: &str) -> usize {
         std::fs::read_to_string(self.path().join(name)).map_or(0, |text| text.lines().count())
     }

@@ -1,6 +1,6 @@
 //! `ttlSecondsAfterFinished`: ended Jobs are removed when their time is over, without scanning and without memory.
 //!
-//! `expiry/<minute>` lists the folders that may go from that minute on; the files are read when their minute has come,
+//! `expiry/<minute>` lists the Jobs that may go from that minute on; these lists are read when their minute has come,
 //! whichever dispatcher wrote them.
 
 use std::fs::{self, OpenOptions};
@@ -8,15 +8,15 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::record::{Folder, milliseconds};
+use super::files::{self, Files};
+use super::record::milliseconds;
 use crate::engine::stop::Stop;
 
 const MINUTE_MS: u64 = 60_000;
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
-/// Notes that this folder may be removed at `at_ms`.
-pub(super) fn remember(state_dir: &Path, at_ms: u64, folder: &Path) -> io::Result<()> {
-    let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+/// Notes that the files of this Job may be removed at `at_ms`.
+pub(super) fn remember(state_dir: &Path, at_ms: u64, name: &str) -> io::Result<()> {
     let path = state_dir.join("expiry").join((at_ms / MINUTE_MS + 1).to_string());
     // One write of one short line: lines of several dispatchers do not mix.
     OpenOptions::new().create(true).append(true).open(path)?.write_all(format!("{name}\n").as_bytes())
@@ -55,13 +55,13 @@ pub(super) fn sweep(state_dir: &Path, now_ms: u64) -> io::Result<()> {
 }
 
 fn remove_if_due(state_dir: &Path, name: &str, now_ms: u64) -> io::Result<()> {
-    if !state_dir.join("jobs").join(name).is_dir() {
+    if files::newest(state_dir, name)?.is_none() {
         return Ok(());
     }
     // Locked means that it runs again; then it is listed again at its end.
-    let Some(folder) = Folder::try_lock(state_dir, name)? else { return Ok(()) };
-    match folder.read()? {
-        Some(record) if record.expires_ms().is_some_and(|at| at <= now_ms) => folder.remove(),
+    let Some(files) = Files::try_lock(state_dir, name)? else { return Ok(()) };
+    match files.read()? {
+        Some(record) if record.expires_ms().is_some_and(|at| at <= now_ms) => files.remove(),
         _ => Ok(()),
     }
 }

@@ -56,7 +56,7 @@ async fn a_child_started_just_before_the_crash_is_found_without_its_pid() {
     let job = job(&ground, script);
     crash_during(&ground, &job).await;
     // As it was on disk between the start and the note of its pid.
-    let path = ground.settings.state_dir.join("jobs/default.user-saved-1/record.json");
+    let path = ground.settings.state_dir.join("jobs/default.user-saved-1.json");
     let records = std::fs::read_to_string(&path).unwrap();
     let before_the_start = records.lines().find(|line| !line.is_empty()).unwrap();
     assert!(before_the_start.contains(r#""process":null"#), "{before_the_start}");
@@ -74,7 +74,7 @@ async fn half_a_line_of_a_crash_hides_neither_what_was_before_nor_what_comes() {
     let ground = Ground::new();
     let job = job(&ground, r#"echo x >> "$HERE/began""#);
     ground.run(&job).await;
-    let path = ground.settings.state_dir.join("jobs/default.user-saved-1/record.json");
+    let path = ground.settings.state_dir.join("jobs/default.user-saved-1.json");
     let half = || {
         let whole = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{whole}{}", &whole[..100])).unwrap();
@@ -92,7 +92,7 @@ async fn half_a_line_of_a_crash_hides_neither_what_was_before_nor_what_comes() {
 async fn the_record_of_a_job_that_many_events_run_stays_short() {
     let ground = Ground::new();
     let mut job = job(&ground, &format!("echo {}", "x".repeat(4000)));
-    let path = ground.settings.state_dir.join("jobs/default.user-saved-1/record.json");
+    let path = ground.settings.state_dir.join("jobs/default.user-saved-1.json");
     for event in 0..40 {
         job.identity.event_id = event.to_string();
         assert!(!ground.run(&job).await.adopted);
@@ -173,7 +173,7 @@ async fn a_deleted_job_is_gone_and_so_is_its_process() {
     let job = job(&ground, r#"echo $$ > "$HERE/began"; exec /bin/sleep 600"#);
     crash_during(&ground, &job).await;
     ground.backend().delete(&job.identity).await.unwrap();
-    assert!(!ground.settings.state_dir.join("jobs/default.user-saved-1").exists());
+    assert_eq!(ground.kept(), [] as [&str; 0]);
     let pid = ground.file("began").await;
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
@@ -192,23 +192,16 @@ async fn ended_jobs_that_are_not_rendered_any_more_go_and_running_ones_stay() {
     ground.run(&foreign).await;
     let running =
         named("running", r#"echo x > "$HERE/began"; while [ ! -e "$HERE/go" ]; do /bin/sleep 0.02; done"#);
-    let left = || {
-        let mut folders: Vec<_> = std::fs::read_dir(ground.settings.state_dir.join("jobs"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        folders.sort();
-        folders
-    };
     let prune = async {
         ground.file("began").await;
         let kept = BTreeSet::from([("default".to_owned(), "kept".to_owned())]);
         ground.backend().prune(&running.identity, &kept).await.unwrap();
         std::fs::write(ground.path().join("go"), "").unwrap();
-        left()
+        ground.kept()
     };
-    let (ran, folders) = tokio::join!(ground.run(&running), prune);
-    assert_eq!(folders, ["default.foreign", "default.kept", "default.running"]);
+    let (ran, kept) = tokio::join!(ground.run(&running), prune);
+    let files = ["foreign.1.log", "foreign.json", "kept.1.log", "kept.json", "running.1.log", "running.json"];
+    assert_eq!(kept, files.map(|file| format!("default.{file}")));
     assert!(matches!(ran.outcome, Outcome::Complete { .. }), "{ran:?}");
 }
 
@@ -216,15 +209,14 @@ async fn ended_jobs_that_are_not_rendered_any_more_go_and_running_ones_stay() {
 async fn an_ended_job_is_removed_when_its_time_is_over() {
     use super::super::{record::milliseconds, tidy};
     let ground = Ground::new();
-    let job = job(&ground, "exit 0");
+    let job = job(&ground, r#"echo said > "$TERMINATION_LOG""#);
     ground.run(&job).await;
-    let (state, folder) =
-        (&ground.settings.state_dir, ground.settings.state_dir.join("jobs/default.user-saved-1"));
+    let state = &ground.settings.state_dir;
     let now = milliseconds(std::time::SystemTime::now());
     tidy::sweep(state, now + 30_000).unwrap();
-    assert!(folder.exists());
+    assert_eq!(ground.kept().len(), 3);
     tidy::sweep(state, now + 180_000).unwrap();
-    assert!(!folder.exists());
+    assert_eq!(ground.kept(), [] as [&str; 0]);
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub use spec::{ExitCodes, FailureAction, FailureRule, JobSpec};
 pub use stamp::{EVENT_LABEL, IDENTITY_LABEL};
 pub use unsupported::{BackendKind, unsupported};
 pub use variable::{EnvFrom, EnvValue, EnvVariable, KeyRef};
+pub use variety::was_other;
 
 /// What one trigger wants done about one event.
 #[derive(Debug, Clone)]
@@ -98,12 +99,13 @@ fn decide(
     policy: &Policy,
     identity: &Identity,
 ) -> Result<Action, PlanError> {
-    let context = cluster.context(event);
+    let view = cluster.view();
+    let context = Cluster::context(event, &view);
     match action::render(trigger, &context)? {
         action::Verb::Skip => Ok(Action::Skip("the action is empty".into())),
         action::Verb::Delete => Ok(Action::Delete { identity: identity.clone() }),
         action::Verb::Create => {
-            let documents = render::documents(trigger, &context, manifests, cluster)?;
+            let documents = render::documents(trigger, event, &context, manifests, cluster)?;
             let mut jobs: Vec<PlannedJob> = Vec::with_capacity(documents.len());
             for document in documents {
                 let job = job::plan(document, event, identity, policy)?;

@@ -10,6 +10,7 @@
 //! cost in steps, text and depth is limited.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -34,6 +35,30 @@ pub use yaml::{YamlError, parse_documents};
 /// How all YAML is read here, for readers that need more than values.
 pub(crate) fn yaml_options() -> serde_saphyr::Options {
     yaml::options()
+}
+
+/// What a template sees as `.`: a map, whose values are copied only into the template's own form.
+#[derive(Debug, Clone)]
+pub struct Context<'a>(Vec<(&'a str, &'a Json)>);
+
+impl<'a, const N: usize> From<[(&'a str, &'a Json); N]> for Context<'a> {
+    fn from(entries: [(&'a str, &'a Json); N]) -> Self {
+        Self(entries.into())
+    }
+}
+
+impl<'a> From<&'a Json> for Context<'a> {
+    /// The entries of an object; anything else is an empty map.
+    fn from(json: &'a Json) -> Self {
+        Self(json.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value)).collect())
+    }
+}
+
+impl Context<'_> {
+    fn value(&self) -> value::Value {
+        let entries = self.0.iter().map(|(key, json)| (Arc::from(*key), value::Value::from_json(json)));
+        value::Value::map(entries.collect())
+    }
 }
 
 /// A rendered document.
@@ -74,20 +99,20 @@ impl Template {
     }
 
     /// Renders as Go does, for texts that are not YAML: names, actions.
-    pub fn render_text(&self, context: &Json) -> Result<String, TemplateError> {
-        run::run(&self.program, &self.source, context, None)
+    pub fn render_text<'a>(&self, context: impl Into<Context<'a>>) -> Result<String, TemplateError> {
+        run::run(&self.program, &self.source, &context.into(), None)
     }
 
     /// Renders YAML documents; texts of the context stay texts, whatever is in them.
-    pub fn render_documents(&self, context: &Json) -> Result<Vec<Json>, TemplateError> {
+    pub fn render_documents<'a>(&self, context: impl Into<Context<'a>>) -> Result<Vec<Json>, TemplateError> {
         Ok(self.render(context)?.into_iter().map(|document| document.value).collect())
     }
 
     /// The same, with what is known of the texts that came from the context.
-    pub fn render(&self, context: &Json) -> Result<Vec<Document>, TemplateError> {
+    pub fn render<'a>(&self, context: impl Into<Context<'a>>) -> Result<Vec<Document>, TemplateError> {
         let last = self.skeleton.get();
         let mut tokens = last.as_ref().map_or_else(token::Tokens::new, |last| last.tokens());
-        let text = run::run(&self.program, &self.source, context, Some(&mut tokens))?;
+        let text = run::run(&self.program, &self.source, &context.into(), Some(&mut tokens))?;
         let known = last.and_then(|last| last.documents_of(&text));
         let documents = if let Some(documents) = known {
             documents
@@ -105,7 +130,10 @@ impl Template {
 
     /// Renders YAML documents from the text as Go renders it: a text of the context may become YAML, so whoever can
     /// send events decides what is applied. Only for templates that build YAML from texts, on events that are trusted.
-    pub fn render_documents_trusting(&self, context: &Json) -> Result<Vec<Json>, TemplateError> {
+    pub fn render_documents_trusting<'a>(
+        &self,
+        context: impl Into<Context<'a>>,
+    ) -> Result<Vec<Json>, TemplateError> {
         let text = self.render_text(context)?;
         parse_documents(&text).map_err(in_rendered_text)
     }

@@ -71,8 +71,19 @@ async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop)
 async fn plan_apart(inner: &Arc<Inner>, event: &IncomingEvent) -> Result<Vec<TriggerPlan>, Why> {
     let (inner, event) = (Arc::clone(inner), event.clone());
     let plans = tokio::task::spawn_blocking(move || {
-        let settings = &inner.settings;
-        plan::plan(&event, &inner.rules.current(), &settings.cluster, &settings.policy)
+        let (cluster, policy) = (&inner.settings.cluster, &inner.settings.policy);
+        let (current, earlier) = inner.rules.sets();
+        let mut plans = plan::plan(&event, &current, cluster, policy);
+        // The manifests may have been others when the last event of this identity came.
+        for plan in &mut plans {
+            let was_other = |set: &Arc<_>| plan::was_other(&event, plan, &current, set, cluster, policy);
+            if earlier.iter().any(was_other)
+                && let Ok(Action::Create { varies, .. }) = &mut plan.outcome
+            {
+                *varies = true;
+            }
+        }
+        plans
     });
     plans.await.map_err(|error| Why {
         class: "Bug".into(),
@@ -148,8 +159,7 @@ async fn run_trigger(inner: &Inner, cause: &Arc<Cause>, plan: TriggerPlan, stop:
             for job in &jobs {
                 end = end.worse(job::run(inner, cause, &trigger, job, again, stop).await);
             }
-            // The manifests may have been others when the last event of this identity came.
-            if end == End::Done && (varies || inner.rules.state().reloads > 0) {
+            if end == End::Done && varies {
                 end = prune(inner, &plan.identity, &jobs).await;
             }
             end

@@ -14,10 +14,15 @@ use crate::manifest::{self, Manifests, Problem, Severity};
 /// How often the folder is looked at. By content: modification times lie on mounted ConfigMaps.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How many sets that were in force before are remembered: for what their Jobs were called.
+const MOST_EARLIER: usize = 4;
+
 /// The current set, and what became of the newest. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rules {
     set: Arc<watch::Sender<Arc<Manifests>>>,
+    /// Newest first.
+    earlier: Arc<Mutex<Vec<Arc<Manifests>>>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -28,20 +33,28 @@ pub struct State {
     pub refused: Option<String>,
     /// When the set in force was read.
     pub loaded_at: DateTime<Utc>,
-    /// How often a set was taken over or refused.
-    pub reloads: u64,
 }
 
 impl Rules {
     /// These manifests, from now on.
     pub fn new(manifests: Manifests) -> Self {
-        let state = State { refused: None, loaded_at: Utc::now(), reloads: 0 };
-        Self { set: Arc::new(watch::Sender::new(Arc::new(manifests))), state: Arc::new(Mutex::new(state)) }
+        let state = State { refused: None, loaded_at: Utc::now() };
+        Self {
+            set: Arc::new(watch::Sender::new(Arc::new(manifests))),
+            earlier: Arc::default(),
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// The set in force.
     pub fn current(&self) -> Arc<Manifests> {
         Arc::clone(&self.set.borrow())
+    }
+
+    /// The set in force, and those that were before it, without what equals it.
+    pub fn sets(&self) -> (Arc<Manifests>, Vec<Arc<Manifests>>) {
+        let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.current(), earlier.clone())
     }
 
     /// What became of the newest set.
@@ -99,7 +112,11 @@ impl Rules {
             "manifests changed and in force"
         );
         self.note(None);
-        self.set.send_replace(Arc::new(manifests));
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = manifests.version.clone();
+        earlier.insert(0, self.set.send_replace(Arc::new(manifests)));
+        earlier.retain(|set| set.version != version);
+        earlier.truncate(MOST_EARLIER);
     }
 
     fn refuse(&self, from: &str, problems: &[Problem]) {
@@ -114,7 +131,6 @@ impl Rules {
             state.loaded_at = Utc::now();
         }
         state.refused = refused;
-        state.reloads += 1;
     }
 }
 

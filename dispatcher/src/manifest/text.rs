@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::Problem;
 use super::document::Document;
-use crate::template::{Template, TemplateError};
+use crate::template::{Context, Template, TemplateError};
 
 /// Text that is rendered where it holds `{{`, and stands as it is otherwise.
 #[derive(Debug, Clone)]
@@ -47,7 +45,7 @@ impl TemplatedText {
     }
 
     /// Plain rendering, as Sveltos renders names and actions.
-    pub fn render(&self, context: &Value) -> Result<String, TemplateError> {
+    pub fn render<'a>(&self, context: impl Into<Context<'a>>) -> Result<String, TemplateError> {
         self.template.as_ref().map_or_else(|| Ok(self.text.clone()), |template| template.render_text(context))
     }
 }

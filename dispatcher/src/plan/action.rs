@@ -1,8 +1,7 @@
 //! The action of a trigger: a template that says `Create`, `Delete` or nothing.
 
-use serde_json::Value;
-
 use crate::manifest::EventTrigger;
+use crate::template::Context;
 
 use super::{PlanError, Stage};
 
@@ -14,9 +13,9 @@ pub(super) enum Verb {
 }
 
 /// Renders the action. Anything but the two words, to the letter, or nothing is an error of this one event.
-pub(super) fn render(trigger: &EventTrigger, context: &Value) -> Result<Verb, PlanError> {
+pub(super) fn render(trigger: &EventTrigger, context: &Context<'_>) -> Result<Verb, PlanError> {
     let place = format!("EventTrigger {}", trigger.name);
-    let rendered = trigger.action.render(context).map_err(|error| {
+    let rendered = trigger.action.render(context.clone()).map_err(|error| {
         PlanError::template(Stage::Action, &error)
             .in_place(&place, &trigger.place)
             .at_field("spec.cloudEventAction")

@@ -1,12 +1,18 @@
 //! The cluster that the dispatcher stands for: what selectors and `.Cluster` see of it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
 use super::IncomingEvent;
 use crate::manifest::EventTrigger;
-use crate::template::TemplateError;
+use crate::template::{Context, TemplateError};
+
+/// An empty object reference: its fields are there, and empty.
+pub(super) static MATCHING_RESOURCE: LazyLock<Value> = LazyLock::new(
+    || json!({"APIVersion": "", "Kind": "", "Namespace": "", "Name": "", "UID": "", "ResourceVersion": "", "FieldPath": ""}),
+);
 
 /// A cluster as Sveltos would know it.
 #[derive(Debug, Clone)]
@@ -42,24 +48,21 @@ impl Cluster {
         })
     }
 
-    /// All that the templates of a trigger with `oneForEvent: true` see. `.MatchingResource` is an empty object reference:
-    /// its fields are there, and empty.
-    pub(super) fn context(&self, event: &IncomingEvent) -> Value {
-        json!({
-            "CloudEvent": event.view(),
-            "Cluster": self.view(),
-            "Resource": null,
-            "MatchingResource": {
-                "APIVersion": "", "Kind": "", "Namespace": "", "Name": "", "UID": "", "ResourceVersion": "", "FieldPath": "",
-            },
-        })
+    /// All that the templates of a trigger with `oneForEvent: true` see; `cluster` is [`Self::view`].
+    pub(super) fn context<'a>(event: &'a IncomingEvent, cluster: &'a Value) -> Context<'a> {
+        Context::from([
+            ("CloudEvent", event.view()),
+            ("Cluster", cluster),
+            ("Resource", &Value::Null),
+            ("MatchingResource", &MATCHING_RESOURCE),
+        ])
     }
 
     /// The name of the EventSource that a trigger refers to: a template that sees `.Cluster` alone.
     pub fn source_name(&self, trigger: &EventTrigger) -> Result<String, TemplateError> {
         match trigger.source_name.literal() {
             Some(name) => Ok(name.to_owned()),
-            None => trigger.source_name.render(&json!({ "Cluster": self.view() })),
+            None => trigger.source_name.render([("Cluster", &self.view())]),
         }
     }
 }

@@ -17,6 +17,7 @@ pub struct IncomingEvent {
     pub nats_subject: String,
     /// How often this event was replayed from the dead letters: a replay is another delivery identity.
     pub replay: u32,
+    /// Without its data and what describes it: that is in the view.
     event: Event,
     view: Value,
 }
@@ -28,9 +29,9 @@ impl IncomingEvent {
         headers: &[(String, String)],
         payload: &[u8],
     ) -> Result<Self, PlanError> {
-        let event = shared::event::parse(headers, payload)
+        let mut event = shared::event::parse(headers, payload)
             .map_err(|error| PlanError::new(Stage::Event, error.to_string()))?;
-        let view = view(&event);
+        let view = view(&mut event);
         Ok(Self { nats_subject: nats_subject.to_owned(), replay: 0, event, view })
     }
 
@@ -88,7 +89,8 @@ impl IncomingEvent {
     }
 }
 
-fn view(event: &Event) -> Value {
+fn view(event: &mut Event) -> Value {
+    let (content_type, schema, data) = event.take_data();
     let mut view = Map::new();
     view.insert("specversion".into(), event.specversion().as_str().into());
     view.insert("id".into(), event.id().into());
@@ -96,8 +98,8 @@ fn view(event: &Event) -> Value {
     view.insert("type".into(), event.ty().into());
     for (name, value) in [
         ("subject", event.subject().filter(|subject| !subject.is_empty()).map(str::to_owned)),
-        ("datacontenttype", event.datacontenttype().map(str::to_owned)),
-        ("dataschema", event.dataschema().map(ToString::to_string)),
+        ("datacontenttype", content_type),
+        ("dataschema", schema.map(String::from)),
         ("time", event.time().map(timestamp)),
     ] {
         if let Some(value) = value {
@@ -112,9 +114,9 @@ fn view(event: &Event) -> Value {
         };
         view.insert(name.to_lowercase(), value);
     }
-    match event.data() {
-        Some(Data::Json(value)) => view.insert("data".into(), value.clone()),
-        Some(Data::String(text)) => view.insert("data".into(), text.as_str().into()),
+    match data {
+        Some(Data::Json(value)) => view.insert("data".into(), value),
+        Some(Data::String(text)) => view.insert("data".into(), text.into()),
         Some(Data::Binary(bytes)) => view.insert("data_base64".into(), BASE64_STANDARD.encode(bytes).into()),
         None => None,
     };

@@ -34,7 +34,8 @@ pub struct JobText(Arc<str>);
 impl JobText {
     /// The text of this object.
     pub fn of(value: &Value) -> Self {
-        Self(value.to_string().into())
+        // A tree of texts and numbers can always be written.
+        Self(serde_json::to_string(value).unwrap_or_default().into())
     }
 
     /// As JSON.
@@ -78,13 +79,13 @@ fn plan_value(
     let name = name::fit(&requested.name);
     stamp::names(&mut value, &requested.namespace, &name);
     policy.check_namespace(&requested.namespace)?;
-    typed::settle(&mut value, &bare)?; // before anything is added, so that what is reported is the template's
+    // Before anything is added, so that what is reported is the template's. What is added changes nothing that is read here.
+    let job = typed::settle(&mut value, &bare)?;
+    policy.check_pod(&job)?;
+    let spec = JobSpec::read(&job)?;
     policy.harden(&mut value);
     stamp::identity(&mut value, identity, event, &requested.name);
-    let job = typed::read_again(&value)?;
-    policy.check_pod(&job)?;
-    stamp::check_size(&job)?;
-    let spec = JobSpec::read(&job)?;
+    stamp::check_size(&value)?;
     environment::check(&spec)?;
     Ok(PlannedJob {
         namespace: requested.namespace,

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::manifest::{ConfigMap, Entry, EventTrigger, Manifests, Place, PolicyRef};
-use crate::template::{Document, parse_documents};
+use crate::template::{Context, Document, parse_documents};
 
-use super::{Cluster, PlanError, Stage, dollar};
+use super::{Cluster, IncomingEvent, PlanError, Stage, dollar};
 
 /// An object as rendered, and where it came from.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub(super) struct Rendered {
 /// Renders every key of every text that the trigger refers to, in order.
 pub(super) fn documents(
     trigger: &EventTrigger,
-    context: &Value,
+    event: &IncomingEvent,
+    context: &Context<'_>,
     manifests: &Manifests,
     cluster: &Cluster,
 ) -> Result<Vec<Rendered>, PlanError> {
@@ -36,7 +37,7 @@ pub(super) fn documents(
         };
         for entry in &map.entries {
             let place = format!("{} {}/{}, {}", map.kind, map.namespace, map.name, entry.key);
-            let values = render(map, entry, context)
+            let values = render(map, entry, event, context)
                 .map_err(|error| error.in_place(place.clone(), &entry.place.first))?;
             documents.extend(values.into_iter().map(|document| Rendered {
                 document,
@@ -50,13 +51,13 @@ pub(super) fn documents(
 
 fn find<'a>(
     reference: &PolicyRef,
-    context: &Value,
+    context: &Context<'_>,
     manifests: &'a Manifests,
     cluster: &Cluster,
 ) -> Result<Option<&'a ConfigMap>, PlanError> {
     let fail = |error| PlanError::template(Stage::Reference, &error);
-    let name = reference.name.render(context).map_err(fail)?;
-    let namespace = reference.namespace.render(context).map_err(fail)?;
+    let name = reference.name.render(context.clone()).map_err(fail)?;
+    let namespace = reference.namespace.render(context.clone()).map_err(fail)?;
     let namespace = if namespace.is_empty() { &cluster.namespace } else { &namespace };
     let found = manifests.config_map(reference.kind, namespace, &name);
     if found.is_none() && !reference.optional {
@@ -70,7 +71,13 @@ fn find<'a>(
     Ok(found)
 }
 
-fn render(map: &ConfigMap, entry: &Entry, context: &Value) -> Result<Vec<Document>, PlanError> {
+fn render(
+    map: &ConfigMap,
+    entry: &Entry,
+    event: &IncomingEvent,
+    context: &Context<'_>,
+) -> Result<Vec<Document>, PlanError> {
+    let context = context.clone();
     let as_it_stands = |values: Vec<Value>| {
         values.into_iter().map(|value| Document { value, bare: BTreeSet::new() }).collect::<Vec<_>>()
     };
@@ -84,7 +91,7 @@ fn render(map: &ConfigMap, entry: &Entry, context: &Value) -> Result<Vec<Documen
     }
     let mut documents = template.render(context).map_err(bad_template)?;
     for document in &mut documents {
-        dollar::protect(&mut document.value, &entry.text, &context["CloudEvent"])?;
+        dollar::protect(&mut document.value, &entry.text, event.view())?;
     }
     Ok(documents)
 }

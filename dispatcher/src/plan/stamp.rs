@@ -1,6 +1,5 @@
 //! Writes into a Job who it is: hashes in labels, which selectors can use; true values in annotations.
 
-use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Map, Value};
 
 use super::name::fit_label;
@@ -73,9 +72,9 @@ pub(super) fn identity(value: &mut Value, identity: &Identity, event: &IncomingE
 const MAX_ANNOTATIONS: usize = 256 << 10;
 
 /// Refuses a Job whose true values are too long to be kept.
-pub(super) fn check_size(job: &Job) -> Result<(), PlanError> {
-    let annotations = job.metadata.annotations.iter().flatten();
-    let bytes: usize = annotations.map(|(key, value)| key.len() + value.len()).sum();
+pub(super) fn check_size(job: &Value) -> Result<(), PlanError> {
+    let annotations = job["metadata"]["annotations"].as_object().into_iter().flatten();
+    let bytes: usize = annotations.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if bytes > MAX_ANNOTATIONS {
         let message = format!("{bytes} bytes are more than an object may have ({MAX_ANNOTATIONS})");
         return Err(PlanError::new(Stage::Check, message).at_field("metadata.annotations"));

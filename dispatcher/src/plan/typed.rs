@@ -33,10 +33,13 @@ pub(super) fn read(value: &Value) -> Result<Job, PlanError> {
 
 /// Reads the value, and where a field wants no text but a bare one stands there, makes it what it would have been without
 /// quotes: an integer, or nothing.
-pub(super) fn settle(value: &mut Value, bare: &BTreeSet<String>) -> Result<(), PlanError> {
+pub(super) fn settle(value: &mut Value, bare: &BTreeSet<String>) -> Result<Job, PlanError> {
     let mut left = bare.clone();
     loop {
-        let Err(error) = read(value) else { return Ok(()) };
+        let error = match read(value) {
+            Ok(job) => return Ok(job),
+            Err(error) => error,
+        };
         // It can be read: the fault is a field that nobody knows.
         let Err(wrong) = placed(value) else { return Err(error) };
         let Some(text) = value.pointer_mut(&wrong.pointer).filter(|_| left.remove(&wrong.pointer)) else {
@@ -44,11 +47,6 @@ pub(super) fn settle(value: &mut Value, bare: &BTreeSet<String>) -> Result<(), P
         };
         *text = text.as_str().and_then(|text| text.parse::<i64>().ok()).map_or(Value::Null, Value::from);
     }
-}
-
-/// Reads a value again that has been read, and has only been added to by ourselves since.
-pub(super) fn read_again(value: &Value) -> Result<Job, PlanError> {
-    Job::deserialize(value).or_else(|_| placed(value).map_err(|wrong| wrong.error))
 }
 
 struct Wrong {

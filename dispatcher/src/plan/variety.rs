@@ -1,9 +1,9 @@
 //! Whether two events of one identity may give different Jobs. Most triggers make one Job of a fixed name: for those nothing has
 //! to be looked for that is not rendered any more.
 
-use crate::manifest::{EventTrigger, Manifests};
+use crate::manifest::{ConfigMap, EventTrigger, Manifests, TemplatedText};
 
-use super::{Cluster, Identity, PlannedJob};
+use super::{Action, Cluster, Identity, IncomingEvent, PlannedJob, Policy, TriggerPlan, decide};
 
 /// Actions by which the number of Jobs may depend on the event.
 const BRANCHES: [&str; 5] = ["if", "with", "range", "template", "block"];
@@ -27,6 +27,57 @@ pub(super) fn is_possible(
     }
     let named = |job: &PlannedJob| is_made_of(&job.name, &identity.subject, &texts);
     texts.iter().any(|text| branches(text)) || !jobs.iter().all(named)
+}
+
+/// Whether this event would have given other Jobs, by name, under manifests that were in force before.
+pub fn was_other(
+    event: &IncomingEvent,
+    plan: &TriggerPlan,
+    now: &Manifests,
+    earlier: &Manifests,
+    cluster: &Cluster,
+    policy: &Policy,
+) -> bool {
+    let Ok(Action::Create { jobs, .. }) = &plan.outcome else { return false };
+    let of = |set: &'_ Manifests| set.triggers.iter().position(|trigger| trigger.name == plan.trigger);
+    let (Some(current), Some(before)) = (of(now), of(earlier)) else { return false };
+    let (current, before) = (&now.triggers[current], &earlier.triggers[before]);
+    if same_texts(current, now, before, earlier, cluster) {
+        return false;
+    }
+    match decide(event, before, earlier, cluster, policy, &plan.identity) {
+        Ok(Action::Create { jobs: made, varies, .. }) => {
+            let is_now = |one: &PlannedJob| {
+                jobs.iter().any(|job| (&job.namespace, &job.name) == (&one.namespace, &one.name))
+            };
+            varies || !made.iter().all(is_now)
+        }
+        // Of another event it may have made something.
+        Ok(Action::Delete { .. } | Action::Skip(_)) | Err(_) => true,
+    }
+}
+
+/// Whether a trigger renders the same in two sets, whatever the event.
+fn same_texts(
+    one: &EventTrigger,
+    ones: &Manifests,
+    other: &EventTrigger,
+    others: &Manifests,
+    cluster: &Cluster,
+) -> bool {
+    let texts = |trigger: &EventTrigger, set: &Manifests| -> Option<Vec<(String, String)>> {
+        let maps = trigger.policy_refs.iter().map(|reference| {
+            let literal = |text: &TemplatedText| text.literal().map(str::to_owned);
+            let namespace = literal(&reference.namespace)?;
+            let namespace = if namespace.is_empty() { cluster.namespace.clone() } else { namespace };
+            set.config_map(reference.kind, &namespace, &literal(&reference.name)?)
+        });
+        let maps: Option<Vec<&ConfigMap>> = maps.collect();
+        let entries = maps?.into_iter().flat_map(|map| &map.entries);
+        Some(entries.map(|entry| (entry.key.clone(), entry.text.clone())).collect())
+    };
+    one.action.source() == other.action.source()
+        && texts(one, ones).is_some_and(|found| Some(found) == texts(other, others))
 }
 
 fn branches(text: &str) -> bool {

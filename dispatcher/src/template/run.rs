@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Context;
 use super::budget::{Budget, OUTPUT};
 use super::error::{Fault, TemplateError};
 use super::function::Function;
@@ -17,12 +18,12 @@ const NESTING: usize = 200;
 pub(super) fn run(
     program: &Program,
     source: &str,
-    context: &serde_json::Value,
+    context: &Context<'_>,
     tokens: Option<&mut Tokens>,
 ) -> Result<String, TemplateError> {
     let mut machine =
         Machine { program, budget: Budget::new(), tokens, output: String::new(), nesting: 0, at: 0 };
-    let root = Value::from_json(context);
+    let root = context.value();
     match machine.body(0, &root) {
         Ok(()) => Ok(machine.output),
         Err(Fault(message)) => Err(TemplateError::at(source, machine.at, message)),

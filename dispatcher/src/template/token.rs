@@ -75,31 +75,28 @@ impl Tokens {
     /// read as an integer or as nothing, as JSON pointers.
     pub(super) fn replace(&self, document: &mut Json) -> Result<BTreeSet<String>, &'static str> {
         let mut bare = BTreeSet::new();
-        self.replace_at(document, &mut String::new(), &mut bare)?;
+        self.replace_at(document, &Path::Root, &mut bare)?;
         Ok(bare)
     }
 
     fn replace_at(
         &self,
         value: &mut Json,
-        pointer: &mut String,
+        path: &Path<'_>,
         bare: &mut BTreeSet<String>,
     ) -> Result<(), &'static str> {
-        let length = pointer.len();
         match value {
             Json::String(text) => {
                 if let Some(replaced) = self.replaced(text)? {
                     if replaced.is_empty() || is_integer(&replaced) {
-                        bare.insert(pointer.clone());
+                        bare.insert(path.pointer());
                     }
                     *text = replaced;
                 }
             }
             Json::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    let _ = write!(pointer, "/{index}");
-                    self.replace_at(item, pointer, bare)?;
-                    pointer.truncate(length);
+                    self.replace_at(item, &Path::Item(path, index), bare)?;
                 }
             }
             Json::Object(entries) => {
@@ -107,10 +104,7 @@ impl Tokens {
                     self.replace_keys(entries)?;
                 }
                 for (key, value) in entries.iter_mut() {
-                    pointer.push('/');
-                    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                    self.replace_at(value, pointer, bare)?;
-                    pointer.truncate(length);
+                    self.replace_at(value, &Path::Entry(path, key), bare)?;
                 }
             }
             Json::Null | Json::Bool(_) | Json::Number(_) => {}
@@ -149,6 +143,26 @@ impl Tokens {
             rest = &after[next..];
         }
         Ok(Some(out))
+    }
+}
+
+/// Where a value stands in a document. Most are never asked for it.
+enum Path<'a> {
+    Root,
+    Item(&'a Path<'a>, usize),
+    Entry(&'a Path<'a>, &'a str),
+}
+
+impl Path<'_> {
+    /// As a JSON pointer.
+    fn pointer(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Item(parent, index) => format!("{}/{index}", parent.pointer()),
+            Self::Entry(parent, key) => {
+                format!("{}/{}", parent.pointer(), key.replace('~', "~0").replace('/', "~1"))
+            }
+        }
     }
 }
 

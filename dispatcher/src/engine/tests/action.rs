@@ -142,6 +142,21 @@ async fn where_the_same_job_is_always_rendered_nothing_is_looked_for() {
 }
 
 #[tokio::test]
+async fn after_a_change_of_the_manifests_only_jobs_of_other_names_are_looked_for() {
+    let name = "{{ printf \"customer-saved-%s\" $subject | lower | quote }}";
+    let renamed = "{{ printf \"customer-kept-%s\" $subject | lower | quote }}";
+    for (from, to, expected) in [("backoffLimit: 5", "backoffLimit: 4", 0), (name, renamed, 1)] {
+        let rules = rules("configmap.yaml", "backoffLimit: 5", "backoffLimit: 6");
+        let changed = self::rules("configmap.yaml", from, to);
+        rules.take("a test", Ok((*changed.current()).clone()));
+        let ground = Ground::with(rules, [], 20).await;
+        ground.publish("customer-saved", event("e1")).await;
+        let (backend, _, _) = ground.settled().await;
+        assert_eq!((backend.started().len(), backend.pruned().len()), (1, expected), "{to}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_failed_leaves_what_was_there() {
     let rules = rules("configmap.yaml", "{{- $event :=", "{{ if true }}{{ end }}{{- $event :=");
     let ground = Ground::with(rules, [failed("bad")], 20).await;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::str::Chars;
 
 use super::*;
+use crate::plan::cluster::MATCHING_RESOURCE;
 use crate::plan::name::fit_label;
 use crate::plan::{EnvValue, expand};
 use crate::template::{Template, parse_documents};
@@ -122,7 +123,7 @@ fn what_panics_the_controller_is_a_skip_or_an_error_of_one_event() {
 fn compare(title: &str, cloud_event: &Value) -> usize {
     let context = json!({
         "CloudEvent": cloud_event, "Cluster": Cluster::default().view(), "Resource": null,
-        "MatchingResource": Cluster::default().context(&event(json!({})))["MatchingResource"],
+        "MatchingResource": *MATCHING_RESOURCE,
     });
     let (mut checked, mut before) = (0, String::new());
     for line in section(title) {

@@ -1,5 +1,6 @@
 //! One delivery from its arrival to its answer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::manifest::SyncMode;
 use crate::metrics::JobOutcome;
 use crate::observer::Cause;
 use crate::plan::{self, Action, Identity, IncomingEvent, PlannedJob, TriggerPlan};
+
+/// A message up to this size is planned at once: a change of thread takes longer than the planning.
+const PLANNED_HERE: usize = 16 << 10;
 
 /// How often an answer is tried before the lease is left to run out.
 const ANSWER_TRIES: u32 = 5;
@@ -51,7 +55,7 @@ async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop)
         let why = Why { class: "HopLimit".into(), reason, ..Why::default() };
         return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
     }
-    let plans = match plan_apart(inner, &event).await {
+    let plans = match plan_safely(inner, delivery, &event).await {
         Ok(plans) => plans,
         Err(why) => {
             return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
@@ -67,29 +71,40 @@ async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop)
     answer(inner, delivery, Some(&event), ends, verdict, stop).await;
 }
 
-/// The plans of all matching triggers. Rendering is work, and a bug in it must end with its event: away from the loop.
-async fn plan_apart(inner: &Arc<Inner>, event: &IncomingEvent) -> Result<Vec<TriggerPlan>, Why> {
-    let (inner, event) = (Arc::clone(inner), event.clone());
-    let plans = tokio::task::spawn_blocking(move || {
-        let (cluster, policy) = (&inner.settings.cluster, &inner.settings.policy);
-        let (current, earlier) = inner.rules.sets();
-        let mut plans = plan::plan(&event, &current, cluster, policy);
-        // The manifests may have been others when the last event of this identity came.
-        for plan in &mut plans {
-            let was_other = |set: &Arc<_>| plan::was_other(&event, plan, &current, set, cluster, policy);
-            if earlier.iter().any(was_other)
-                && let Ok(Action::Create { varies, .. }) = &mut plan.outcome
-            {
-                *varies = true;
-            }
-        }
-        plans
-    });
-    plans.await.map_err(|error| Why {
+/// The plans of all matching triggers. A bug in them must end with its event, and a long event must hold up no other.
+async fn plan_safely(
+    inner: &Arc<Inner>,
+    delivery: &Delivery,
+    event: &IncomingEvent,
+) -> Result<Vec<TriggerPlan>, Why> {
+    let planned = if delivery.payload.len() <= PLANNED_HERE {
+        catch_unwind(AssertUnwindSafe(|| plans(inner, event))).map_err(|_| "a panic".to_owned())
+    } else {
+        let (inner, event) = (Arc::clone(inner), event.clone());
+        let apart = tokio::task::spawn_blocking(move || plans(&inner, &event));
+        apart.await.map_err(|error| error.to_string())
+    };
+    planned.map_err(|error| Why {
         class: "Bug".into(),
         reason: format!("the event could not be planned: {error}"),
         ..Why::default()
     })
+}
+
+fn plans(inner: &Inner, event: &IncomingEvent) -> Vec<TriggerPlan> {
+    let (cluster, policy) = (&inner.settings.cluster, &inner.settings.policy);
+    let (current, earlier) = inner.rules.sets();
+    let mut plans = plan::plan(event, &current, cluster, policy);
+    // The manifests may have been others when the last event of this identity came.
+    for plan in &mut plans {
+        let was_other = |set: &Arc<_>| plan::was_other(event, plan, &current, set, cluster, policy);
+        if earlier.iter().any(was_other)
+            && let Ok(Action::Create { varies, .. }) = &mut plan.outcome
+        {
+            *varies = true;
+        }
+    }
+    plans
 }
 
 /// Every trigger that has not ended yet, all at once.

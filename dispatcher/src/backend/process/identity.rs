@@ -1,6 +1,7 @@
 //! Which process is which: a pid alone may have been given to another one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -17,7 +18,7 @@ pub(super) struct ProcessId {
 impl ProcessId {
     /// The process that has this pid now. `None` where there is none, it has ended, or there is no `/proc`.
     pub(super) fn of(pid: i32) -> Option<Self> {
-        let (state, start) = state_and_start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        let (state, start) = state_and_start(&stat(pid)?)?;
         (!matches!(state, 'Z' | 'X')).then_some(Self { pid, start, boot: boot()?.to_owned() })
     }
 
@@ -48,6 +49,13 @@ fn boot() -> Option<&'static str> {
     static BOOT: OnceLock<Option<String>> = OnceLock::new();
     let read = || Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned());
     BOOT.get_or_init(read).as_deref()
+}
+
+/// In one read: a file of `/proc` says that it is empty, so that readers begin with a few bytes.
+fn stat(pid: i32) -> Option<String> {
+    let mut bytes = [0; 1024];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
 /// Fields 3 and 22 of `/proc/<pid>/stat`; the second one is the name, in brackets, and may hold anything.

@@ -1,5 +1,8 @@
 //! A Job of the same name is there already.
 
+use std::fs;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tests::kubernetes::{ApiServer, Effect, Ended, Fault};
 
@@ -112,6 +115,26 @@ pub(crate) fn deleted_by_an_event(bench: &Bench) {
     tests::wait::until_true("the Job is gone", || bench.job("one").is_none());
 }
 
+/// A Job that is not rendered any more goes, but not before who follows it has read what its Pods said.
+pub(crate) fn not_rendered_any_more(bench: &Bench) {
+    let by_type = r#"'thing-{{ .CloudEvent.subject }}{{ if eq .CloudEvent.type "thing.other" }}-b{{ end }}'"#;
+    let rule = fs::read_to_string(bench.scratch.join("events/rule.yaml")).expect("the rule");
+    bench.scratch.write("events/rule.yaml", &rule.replace("'thing-{{ .CloudEvent.subject }}'", by_type));
+    let mut dispatcher = bench.dispatcher();
+    let first = bench.begin(&dispatcher, "e-1", "one");
+    dispatcher.publish_type("e-2", "one", "thing.other");
+    let second = bench.until_job("one-b", None);
+    let ended_at = Instant::now();
+    bench.hand.play(&first, &Ended::badly(65, "bad tier", "PodFailurePolicy"));
+    bench.finish(&mut dispatcher, "e-2", &second);
+    tests::wait::until_true("the Job is gone", || bench.job("one").is_none());
+    // Its end is told to the second.
+    assert!(ended_at.elapsed() > Duration::from_millis(900), "{:?}", ended_at.elapsed());
+    let line = dispatcher.until_dead_letter("e-1");
+    assert!(line["reason"].to_string().contains("bad tier"), "{line}");
+    assert!(bench.job("one-b").is_some());
+}
+
 /// A `Delete` event removes a running Job for good, whichever dispatcher follows it: the event that made it is given up, not run
 /// again.
 pub(crate) fn deleted_while_it_runs(bench: &Bench) {
@@ -144,6 +167,18 @@ fn a_delete_event_ends_a_running_job_for_good_whichever_dispatcher_follows_it() 
     assert_eq!(
         server.job_calls(),
         ["POST jobs/thing-one 201", "PATCH jobs/thing-one 200", "DELETE jobs/thing-one 200"]
+    );
+}
+
+#[test]
+fn a_job_that_is_not_rendered_any_more_goes_when_its_end_has_been_read() {
+    let server = ApiServer::start();
+    not_rendered_any_more(&Bench::on(&server));
+    let mut calls = server.job_calls();
+    assert_eq!(calls.pop().as_deref(), Some("DELETE jobs/thing-one 200"));
+    assert_eq!(
+        calls,
+        ["POST jobs/thing-one 201", "POST jobs/thing-one-b 201", "LIST pods 200", "LIST pods 200"]
     );
 }
 

@@ -50,6 +50,11 @@ mod real {
     }
 
     #[test]
+    fn a_job_that_is_not_rendered_any_more_goes_when_its_end_has_been_read() {
+        adoption::not_rendered_any_more(&Bench::real());
+    }
+
+    #[test]
     fn a_job_that_was_taken_back_and_left_is_not_awaited() {
         adoption::taken_back_and_left(&Bench::real());
     }

@@ -238,7 +238,7 @@ impl Cluster {
                     self.seen().mute.insert(kind);
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(kind = kind.name(), name, %error, "the status was not written")
+                    tracing::warn!(kind = kind.name(), name, %error, "the status was not written");
                 }
                 Err(_) => {
                     tracing::warn!(
@@ -281,19 +281,19 @@ impl Shared {
             }
             let Some(trouble) = trouble else { continue };
             failed += u32::from(!listed);
-            self.fails(place, trouble, failed);
+            self.fails(place, &trouble, failed);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     /// A watch that breaks off is nothing, and one list may fail; what cannot be listed twice is not known any more.
-    fn fails(&self, place: &Place, trouble: String, failed: u32) {
+    fn fails(&self, place: &Place, trouble: &str, failed: u32) {
         let mut seen = self.seen();
         if failed < 2 && !seen.trouble.contains_key(place) {
             return;
         }
-        if seen.trouble.insert(place.clone(), trouble.clone()).as_ref() != Some(&trouble) {
+        if seen.trouble.insert(place.clone(), trouble.to_owned()).as_deref() != Some(trouble) {
             tracing::warn!(
                 kind = place.0.name(),
                 namespace = place.1,

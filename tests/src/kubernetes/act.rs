@@ -55,7 +55,7 @@ fn log(shared: &Shared, target: &Target) -> Response {
     }
 }
 
-/// A token for a ServiceAccount; from now on nobody is let in without it.
+/// A token for a service account; from now on nobody is let in without it.
 fn token(shared: &Shared, target: &Target) -> Response {
     let mut state = shared.state();
     if state.store.get(&target.plural, &target.namespace, &target.name).is_none() {

@@ -1,4 +1,4 @@
-//! A dispatcher with nothing but the shipped ServiceAccount and Role, by a token as a Pod has one.
+//! A dispatcher with nothing but the shipped service account and Role, by a token as a Pod has one.
 
 use std::fs;
 use std::path::{Path, PathBuf};

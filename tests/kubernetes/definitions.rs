@@ -18,41 +18,40 @@ impl Definitions {
         run(&["wait", "--for=condition=Established", "--timeout=60s", &kinds[0], &kinds[1]]);
         Some(definitions)
     }
-
-    /// The shipped folder is taken as it is, and shown.
-    pub(crate) fn take_the_shipped_events(&self) {
-        run(&["apply", "-R", "-f", &path("events")]);
-        let mut folders: Vec<_> = std::fs::read_dir(path("events"))
-            .expect("events")
-            .flatten()
-            .filter(|entry| entry.path().is_dir())
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
-        folders.sort();
-        for kind in ["eventsources", "eventtriggers"] {
-            let shown = run(&["get", kind, "--no-headers"]);
-            let mut names: Vec<_> = shown
-                .lines()
-                .filter_map(|line| line.split_whitespace().next())
-                .map(|name| name.trim_end_matches("-trigger"))
-                .collect();
-            names.sort_unstable();
-            assert_eq!(names, folders, "{kind}");
-        }
-        run(&["delete", "-R", "-f", &path("events")]);
-    }
-
-    /// No object of these kinds is left.
-    #[expect(clippy::unused_self, reason = "only who has brought the kinds may remove their objects")]
-    pub(crate) fn clear(&self) {
-        run(&["delete", "eventsources,eventtriggers", "--all"]);
-    }
 }
 
 impl Drop for Definitions {
     fn drop(&mut self) {
         drop(kubectl(&["delete", "--ignore-not-found", "-k", &path("dispatcher/deploy/crds")]));
     }
+}
+
+/// The shipped folder is taken as it is, and shown.
+pub(crate) fn take_the_shipped_events() {
+    run(&["apply", "-R", "-f", &path("events")]);
+    let mut folders: Vec<_> = std::fs::read_dir(path("events"))
+        .expect("events")
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    folders.sort();
+    for kind in ["eventsources", "eventtriggers"] {
+        let shown = run(&["get", kind, "--no-headers"]);
+        let mut names: Vec<_> = shown
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .map(|name| name.trim_end_matches("-trigger"))
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, folders, "{kind}");
+    }
+    run(&["delete", "-R", "-f", &path("events")]);
+}
+
+/// No object of these kinds is left. Only for who has brought the kinds.
+pub(crate) fn clear() {
+    run(&["delete", "eventsources,eventtriggers", "--all"]);
 }
 
 fn path(of_repository: &str) -> String {

@@ -299,28 +299,33 @@ fn what_is_no_answer_of_the_server_ends_no_event() {
     assert!(said.is_some_and(|said| said.contains("not now")));
 }
 
-/// What each answer to each call leads to: the same event once more, or the same call, and never a dead letter.
-#[test]
-fn no_answer_to_any_call_about_a_job_loses_its_event() {
-    let effects: [(&str, fn() -> Effect); 5] = [
-        ("429", || Effect::throttled(1)),
-        ("503", || Effect::status(503, "ServiceUnavailable", "busy", &Value::Null)),
-        ("cut", || Effect::Cut),
-        ("403", || {
-            Effect::status(403, "Forbidden", "admission webhook \"w\" denied the request: no", &Value::Null)
-        }),
-        ("409", Effect::conflict),
-    ];
-    for (name, effect) in effects {
-        for call in ["GET jobs", "DELETE jobs"] {
-            let (server, bench, mut dispatcher) = ready();
-            let first = bench.runs(&mut dispatcher, "e-1", "one");
-            server.fault(Fault::once(call, effect()));
-            dispatcher.publish("e-2", "one");
-            let second = bench.until_job("one", Some(&first));
-            bench.finish(&mut dispatcher, "e-2", &second);
-            assert_eq!(server.faults_left(), 0, "{call} {name}");
-            assert!(dispatcher.logged("dead letter", "e-2").is_none(), "{call} {name}");
-        }
+/// What goes wrong with one call of the second event about a thing loses neither that event nor its Job.
+fn nothing_is_lost_by(call: &str) {
+    let busy = Effect::status(503, "ServiceUnavailable", "busy", &Value::Null);
+    let forbidden = Effect::forbidden("touch", "jobs", "batch");
+    for effect in [Effect::throttled(1), busy, Effect::Cut, forbidden, Effect::conflict()] {
+        let (server, bench, mut dispatcher) = ready();
+        let first = bench.runs(&mut dispatcher, "e-1", "one");
+        server.fault(Fault::once(call, effect.clone()));
+        dispatcher.publish("e-2", "one");
+        let second = bench.until_job("one", Some(&first));
+        bench.finish(&mut dispatcher, "e-2", &second);
+        assert_eq!(server.faults_left(), 0, "{effect:?}");
+        assert!(dispatcher.logged("dead letter", "e-2").is_none(), "{effect:?}");
     }
+}
+
+#[test]
+fn no_answer_to_the_making_of_a_job_loses_its_event() {
+    nothing_is_lost_by("POST jobs");
+}
+
+#[test]
+fn no_answer_to_a_look_at_a_job_loses_its_event() {
+    nothing_is_lost_by("GET jobs");
+}
+
+#[test]
+fn no_answer_to_the_removal_of_a_job_loses_the_next_event() {
+    nothing_is_lost_by("DELETE jobs");
 }

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use shared::event::{Kind, SOURCE};
 
-use crate::manifest::{ConfigMap, Criterion, EventTrigger, Manifests, Pattern, SyncMode};
+use crate::manifest::{
+    ConfigMap, Criterion, EventTrigger, Manifests, Pattern, PolicyRef, SyncMode, TemplatedText,
+};
 use crate::plan::{Cluster, EnvValue, PlannedJob};
 
 /// Steps in the order of the manifests, and who starts whom.
@@ -193,16 +195,46 @@ fn annotated(text: &str) -> Emission {
     Emission { subject: subject.to_owned(), event_type, source: None }
 }
 
+/// The texts that a trigger refers to, and those that it may refer to by a name that is a template.
 fn maps<'a>(
     set: &'a Manifests,
     cluster: &'a Cluster,
     trigger: &'a EventTrigger,
 ) -> impl Iterator<Item = &'a ConfigMap> {
-    trigger.policy_refs.iter().filter_map(|reference| {
-        let namespace = reference.namespace.literal()?;
-        let namespace = if namespace.is_empty() { &cluster.namespace } else { namespace };
-        set.config_map(reference.kind, namespace, reference.name.literal()?)
+    let known = trigger.policy_refs.iter().filter(|reference| !may_be_any(reference));
+    known.flat_map(|reference| {
+        let is_meant = |map: &&ConfigMap| {
+            let namespace = if reference.namespace.source().is_empty() {
+                map.namespace == cluster.namespace
+            } else {
+                may_be(&reference.namespace, &map.namespace)
+            };
+            reference.kind == map.kind && namespace && may_be(&reference.name, &map.name)
+        };
+        set.config_maps.iter().filter(is_meant)
     })
+}
+
+/// The name is a template without a fixed beginning or end: nothing is known of it.
+pub(crate) fn may_be_any(reference: &PolicyRef) -> bool {
+    reference.name.literal().is_none() && fixed(&reference.name) == ("", "")
+}
+
+/// Whether a name may come out as this one: it is this one, or what is fixed of it fits.
+fn may_be(name: &TemplatedText, found: &str) -> bool {
+    if let Some(name) = name.literal() {
+        return name == found;
+    }
+    let (before, after) = fixed(name);
+    found.len() >= before.len() + after.len() && found.starts_with(before) && found.ends_with(after)
+}
+
+/// What stands before a template's first action and after its last.
+fn fixed(name: &TemplatedText) -> (&str, &str) {
+    let source = name.source();
+    let before = source.split("{{").next().unwrap_or_default();
+    let after = source.rsplit("}}").next().unwrap_or_default();
+    (before.trim(), after.trim())
 }
 
 fn criteria<'a>(

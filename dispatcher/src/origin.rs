@@ -3,6 +3,7 @@
 pub mod cluster;
 mod condition;
 mod object;
+mod reading;
 
 use std::fmt;
 use std::path::PathBuf;

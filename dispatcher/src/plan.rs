@@ -38,7 +38,7 @@ pub use identity::Identity;
 pub use job::{JobText, PlannedJob};
 pub use policy::Policy;
 pub use spec::{ExitCodes, FailureAction, FailureRule, JobSpec};
-pub use stamp::{EVENT_LABEL, IDENTITY_LABEL};
+pub use stamp::{DELETED_LABEL, EVENT_LABEL, IDENTITY_LABEL};
 pub use unsupported::{BackendKind, unsupported};
 pub use variable::{EnvFrom, EnvValue, EnvVariable, KeyRef};
 pub use variety::was_other;
@@ -50,7 +50,7 @@ pub struct TriggerPlan {
     pub trigger: String,
     /// Which thing this is about: equal for all events with the same source and subject.
     pub identity: Identity,
-    /// What to do; an error is for good, the same event will always fail with these manifests.
+    /// What to do; with an error the same event will always fail with these manifests.
     pub outcome: Result<Action, PlanError>,
 }
 

@@ -1,7 +1,10 @@
 //! A Job of the same name is there already.
 
+use std::fs;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
-use tests::kubernetes::{ApiServer, Ended};
+use tests::kubernetes::{ApiServer, Effect, Ended, Fault};
 
 use crate::bench::{Bench, WELL};
 
@@ -59,16 +62,28 @@ pub(crate) fn once_is_enough(bench: &Bench) {
 }
 
 /// A Job that ended and went away while no dispatcher was there is run again: its end was never seen.
-pub(crate) fn gone_unseen(bench: &Bench) {
+pub(crate) fn gone_unseen(bench: &Bench, ended: &Ended) {
     let mut first = bench.dispatcher();
     let job = bench.begin(&first, "e-1", "gone");
     first.running.kill();
-    bench.hand.play(&job, &Ended::well(WELL));
+    bench.hand.play(&job, ended);
     bench.hand.remove_job(&job);
     let mut second = bench.dispatcher();
     let again = bench.until_job("gone", Some(&job));
     let line = bench.finish(&mut second, "e-1", &again);
     assert_eq!(line["adopted"], false);
+}
+
+/// A Job whose end was seen, and its event acknowledged, may go: nothing brings it back.
+pub(crate) fn gone_after_its_end(bench: &Bench) {
+    let mut first = bench.dispatcher();
+    let job = bench.runs(&mut first, "e-1", "one");
+    bench.hand.remove_job(&job);
+    bench.runs(&mut first, "e-2", "two");
+    first.running.terminate().expect_code(0);
+    let mut second = bench.dispatcher();
+    bench.runs(&mut second, "e-3", "three");
+    assert!(bench.job("one").is_none());
 }
 
 /// A Job that failed while no dispatcher was there is a dead letter all the same.
@@ -100,22 +115,98 @@ pub(crate) fn deleted_by_an_event(bench: &Bench) {
     tests::wait::until_true("the Job is gone", || bench.job("one").is_none());
 }
 
-/// A `Delete` event removes a running Job for good: the event that made it is given up, not run again.
-pub(crate) fn deleted_while_it_runs(bench: &Bench) {
+/// A Job that is not rendered any more goes, but not before who follows it has read what its Pods said.
+pub(crate) fn not_rendered_any_more(bench: &Bench) {
+    let by_type = r#"'thing-{{ .CloudEvent.subject }}{{ if eq .CloudEvent.type "thing.other" }}-b{{ end }}'"#;
+    let rule = fs::read_to_string(bench.scratch.join("events/rule.yaml")).expect("the rule");
+    bench.scratch.write("events/rule.yaml", &rule.replace("'thing-{{ .CloudEvent.subject }}'", by_type));
     let mut dispatcher = bench.dispatcher();
-    let job = bench.begin(&dispatcher, "e-1", "one");
-    bench.hand.start(&job);
-    dispatcher.publish_type("e-2", "one", "thing.removed");
+    let first = bench.begin(&dispatcher, "e-1", "one");
+    dispatcher.publish_type("e-2", "one", "thing.other");
+    let second = bench.until_job("one-b", None);
+    let ended_at = Instant::now();
+    bench.hand.play(&first, &Ended::badly(65, "bad tier", "PodFailurePolicy"));
+    bench.finish(&mut dispatcher, "e-2", &second);
+    tests::wait::until_true("the Job is gone", || bench.job("one").is_none());
+    // Its end is told to the second.
+    assert!(ended_at.elapsed() > Duration::from_millis(900), "{:?}", ended_at.elapsed());
     let line = dispatcher.until_dead_letter("e-1");
+    assert!(line["reason"].to_string().contains("bad tier"), "{line}");
+    assert!(bench.job("one-b").is_some());
+}
+
+/// A `Delete` event removes a running Job for good, whichever dispatcher follows it: the event that made it is given up, not run
+/// again.
+pub(crate) fn deleted_while_it_runs(bench: &Bench) {
+    let (mut one, mut other) = (bench.dispatcher(), bench.dispatcher_apart(&[]));
+    let job = bench.begin(&one, "e-1", "one");
+    bench.hand.start(&job);
+    other.publish_type("e-2", "one", "thing.removed");
+    let line = one.until_dead_letter("e-1");
     assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("Delete event")), "{line}");
+    assert_eq!(other.until_logged("deleted", "e-2")["trigger"], "thing-made-trigger");
     assert!(bench.job("one").is_none());
 }
 
+/// Whoever takes up the event of a Job that is taken back gives it up: its follower may have gone before it could say so.
+pub(crate) fn taken_back_and_left(bench: &Bench) {
+    let mut first = bench.dispatcher();
+    let job = bench.begin(&first, "e-1", "one");
+    bench.hand.start(&job);
+    first.running.kill();
+    bench.hand.label(&job, "dispatcher.knapscen.disco/deleted", "true");
+    let mut second = bench.dispatcher();
+    let line = second.until_dead_letter("e-1");
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("Delete event")), "{line}");
+}
+
 #[test]
-fn a_delete_event_ends_a_running_job_for_good() {
+fn a_delete_event_ends_a_running_job_for_good_whichever_dispatcher_follows_it() {
     let server = ApiServer::start();
     deleted_while_it_runs(&Bench::on(&server));
-    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "DELETE jobs/thing-one 200"]);
+    assert_eq!(
+        server.job_calls(),
+        ["POST jobs/thing-one 201", "PATCH jobs/thing-one 200", "DELETE jobs/thing-one 200"]
+    );
+}
+
+#[test]
+fn a_job_that_is_not_rendered_any_more_goes_when_its_end_has_been_read() {
+    let server = ApiServer::start();
+    not_rendered_any_more(&Bench::on(&server));
+    let mut calls = server.job_calls();
+    assert_eq!(calls.pop().as_deref(), Some("DELETE jobs/thing-one 200"));
+    assert_eq!(
+        calls,
+        ["POST jobs/thing-one 201", "POST jobs/thing-one-b 201", "LIST pods 200", "LIST pods 200"]
+    );
+}
+
+#[test]
+fn a_job_that_was_taken_back_and_left_is_not_awaited() {
+    let server = ApiServer::start();
+    taken_back_and_left(&Bench::on(&server));
+    assert_eq!(
+        server.job_calls(),
+        ["POST jobs/thing-one 201", "POST jobs/thing-one 409", "GET jobs/thing-one 200"]
+    );
+}
+
+#[test]
+fn a_job_that_changes_while_it_is_taken_back_is_looked_at_again() {
+    let server = ApiServer::start();
+    server.fault(Fault::once("PATCH jobs", Effect::conflict()));
+    deleted_while_it_runs(&Bench::on(&server));
+    assert_eq!(
+        server.job_calls(),
+        [
+            "POST jobs/thing-one 201",
+            "PATCH jobs/thing-one 409",
+            "GET jobs/thing-one 200",
+            "PATCH jobs/thing-one 200",
+            "DELETE jobs/thing-one 200"
+        ]
+    );
 }
 
 #[test]
@@ -168,8 +259,23 @@ fn with_one_time_a_later_event_finds_the_work_done() {
 #[test]
 fn a_job_that_ended_and_was_removed_unseen_is_run_again() {
     let server = ApiServer::start();
-    gone_unseen(&Bench::on(&server));
+    gone_unseen(&Bench::on(&server), &Ended::well(WELL));
     assert_eq!(server.job_calls(), ["POST jobs/thing-gone 201", "POST jobs/thing-gone 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_job_that_failed_and_was_removed_unseen_is_run_again() {
+    let server = ApiServer::start();
+    gone_unseen(&Bench::on(&server), &Ended::badly(65, "bad tier", "PodFailurePolicy"));
+    assert_eq!(server.job_calls(), ["POST jobs/thing-gone 201", "POST jobs/thing-gone 201", "LIST pods 200"]);
+}
+
+#[test]
+fn a_job_that_goes_after_its_event_was_acknowledged_is_never_brought_back() {
+    let server = ApiServer::start();
+    gone_after_its_end(&Bench::on(&server));
+    let calls = server.job_calls();
+    assert_eq!(calls.iter().filter(|call| call.starts_with("POST jobs/thing-one")).count(), 1, "{calls:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 use tests::kubernetes::{ApiServer, Ended, Gate, Hand, Held};
 use tests::program::{Program, Running};
@@ -118,8 +119,8 @@ data:
     }
 
     /// A dispatcher on a bus of its own, ready.
-    pub(crate) fn dispatcher_apart(&self) -> Dispatcher {
-        let program = Self::embedded(&self.scratch.join("apart.db"));
+    pub(crate) fn dispatcher_apart(&self, options: &[&str]) -> Dispatcher {
+        let program = options.iter().fold(Self::embedded(&self.scratch.join("apart.db")), Program::argument);
         Self::ready(self.start_on(program, None, &self.scratch.join("events")))
     }
 
@@ -199,6 +200,15 @@ data:
                 program.set("KUBECONFIG", &std::env::var("KUBECONFIG").expect("KUBECONFIG names a cluster"))
             }
         }
+    }
+
+    /// The kubeconfig that names the cluster.
+    pub(crate) fn read_kubeconfig(&self) -> Kubeconfig {
+        let read = match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        read.expect("a kubeconfig")
     }
 
     /// Holds up the calls that begin with these words, so that what they read is there before; a real cluster holds up none.

@@ -4,10 +4,13 @@
 //! kubelet, and its Jobs say by `managedBy` that the built-in controller is to leave them alone.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod account;
 mod adoption;
 #[expect(dead_code, reason = "a stand-in and a broken network are for another test")]
 mod bench;
+mod definitions;
 mod flow;
+mod from_cluster;
 mod scenario;
 mod stuck;
 #[path = "../end_to_end/system.rs"]
@@ -15,8 +18,11 @@ mod stuck;
 mod system;
 
 mod real {
-    use crate::bench::Bench;
-    use crate::{adoption, flow, scenario, stuck};
+    use tests::kubernetes::Ended;
+
+    use crate::bench::{Bench, WELL};
+    use crate::definitions::{self, Definitions};
+    use crate::{account, adoption, flow, from_cluster, scenario, stuck};
 
     #[test]
     fn a_job_is_created_once_and_followed_to_its_end() {
@@ -39,8 +45,18 @@ mod real {
     }
 
     #[test]
-    fn a_delete_event_ends_a_running_job_for_good() {
+    fn a_delete_event_ends_a_running_job_for_good_whichever_dispatcher_follows_it() {
         adoption::deleted_while_it_runs(&Bench::real());
+    }
+
+    #[test]
+    fn a_job_that_is_not_rendered_any_more_goes_when_its_end_has_been_read() {
+        adoption::not_rendered_any_more(&Bench::real());
+    }
+
+    #[test]
+    fn a_job_that_was_taken_back_and_left_is_not_awaited() {
+        adoption::taken_back_and_left(&Bench::real());
     }
 
     #[test]
@@ -75,7 +91,17 @@ mod real {
 
     #[test]
     fn a_job_that_ended_and_was_removed_unseen_is_run_again() {
-        adoption::gone_unseen(&Bench::real());
+        adoption::gone_unseen(&Bench::real(), &Ended::well(WELL));
+    }
+
+    #[test]
+    fn a_job_that_failed_and_was_removed_unseen_is_run_again() {
+        adoption::gone_unseen(&Bench::real(), &Ended::badly(65, "bad tier", "PodFailurePolicy"));
+    }
+
+    #[test]
+    fn a_job_that_goes_after_its_event_was_acknowledged_is_never_brought_back() {
+        adoption::gone_after_its_end(&Bench::real());
     }
 
     #[test]
@@ -124,8 +150,35 @@ mod real {
     }
 
     #[test]
+    fn a_slow_pull_after_a_wait_for_a_node_is_left_alone() {
+        stuck::slow_pull_after_a_wait_for_a_node(&Bench::real());
+    }
+
+    #[test]
+    fn a_stuck_job_of_an_event_that_is_gone_makes_room_for_the_next_one() {
+        stuck::stuck_job_of_an_event_that_is_gone(&Bench::real());
+    }
+
+    #[test]
     fn a_dry_run_asks_the_server_and_keeps_nothing() {
         scenario::is_explained(&Bench::real());
+    }
+
+    #[test]
+    fn the_shipped_role_and_the_token_of_its_account_are_all_that_is_needed() {
+        account::serves(&Bench::real());
+    }
+
+    #[test]
+    fn the_events_are_applied_and_listed_and_objects_of_the_cluster_are_followed() {
+        let Some(_there) = Definitions::apply() else {
+            eprintln!("NOT TESTED: EventSources as objects, because others have brought their definitions");
+            return;
+        };
+        definitions::take_the_shipped_events();
+        from_cluster::is_followed(&Bench::real());
+        definitions::clear();
+        from_cluster::triggers_that_are_not_for_us(&Bench::real());
     }
 
     #[test]

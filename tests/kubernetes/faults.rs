@@ -1,6 +1,6 @@
 //! An API server that is away, busy, slow, forgetful, or says no: nothing is lost, and the calls are these.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::http;
@@ -94,6 +94,7 @@ fn a_missing_permission_names_verb_and_resource_and_is_tried_again() {
     assert!(reason.contains("cannot create resource \"jobs\"") && reason.contains("Role needs"), "{reason}");
     let job = bench.until_job("one", None);
     bench.finish(&mut dispatcher, "e-1", &job);
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 403", "POST jobs/thing-one 201", "LIST pods 200"]);
 }
 
 #[test]
@@ -126,6 +127,7 @@ fn a_watch_that_is_refused_because_its_version_is_too_old_is_begun_anew_with_a_l
     server.cut_watches();
     server.until_called("LIST jobs", 2);
     bench.finish(&mut dispatcher, "e-1", &job);
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "LIST pods 200"]);
 }
 
 #[test]
@@ -148,6 +150,12 @@ fn a_watch_that_is_deaf_and_does_not_know_it_is_helped_by_a_list_now_and_then() 
     let job = bench.begin(&dispatcher, "e-1", "one");
     server.hide(true);
     bench.finish(&mut dispatcher, "e-1", &job);
+    assert_eq!(without_looks(&server), ["POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+/// A list that was taken before the Job was made has it missing: then it is looked at, and is there.
+fn without_looks(server: &ApiServer) -> Vec<String> {
+    server.job_calls().into_iter().filter(|call| call != "GET jobs/thing-one 200").collect()
 }
 
 #[test]
@@ -161,6 +169,10 @@ fn a_job_removed_unheard_is_missed_in_the_next_list_and_run_again() {
     server.hide(false);
     let again = bench.until_job("one", Some(&job));
     bench.finish(&mut dispatcher, "e-1", &again);
+    assert_eq!(
+        without_looks(&server),
+        ["POST jobs/thing-one 201", "GET jobs/thing-one 404", "POST jobs/thing-one 201", "LIST pods 200"]
+    );
 }
 
 #[test]
@@ -190,6 +202,7 @@ fn pods_that_may_not_be_read_only_cost_the_workers_words() {
     let (server, bench, mut dispatcher) = ready();
     server.fault(Fault::times(9, "LIST pods", Effect::forbidden("list", "pods", "")));
     bench.runs(&mut dispatcher, "e-1", "one");
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "LIST pods 403"]);
 }
 
 #[test]
@@ -200,6 +213,7 @@ fn a_misspelt_field_that_only_the_server_knows_is_refused_strictly() {
     dispatcher.publish("e-1", "one");
     let line = dispatcher.until_dead_letter("e-1");
     assert!(line["reason"].as_str().is_some_and(|reason| reason.contains(words)), "{line}");
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 400"]);
 }
 
 #[test]
@@ -218,4 +232,100 @@ fn a_stopped_dispatcher_hands_its_jobs_on_without_ending_them() {
         server.job_calls(),
         ["POST jobs/thing-kept 201", "POST jobs/thing-kept 409", "GET jobs/thing-kept 200", "LIST pods 200"]
     );
+}
+
+#[test]
+fn no_more_is_asked_of_the_server_than_the_options_allow() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let dispatcher = bench.dispatcher_with(&["--kube-qps", "2", "--kube-burst", "1"]);
+    let since = Instant::now();
+    for subject in ["a", "b", "c", "d", "e"] {
+        dispatcher.publish(&format!("e-{subject}"), subject);
+    }
+    server.until_called("POST jobs", 5);
+    // One at once, and the four others half a second apart.
+    assert!(since.elapsed() >= Duration::from_secs(2), "{:?}", since.elapsed());
+    drop(dispatcher);
+
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let dispatcher = bench.dispatcher_with(&["--kube-qps", "1", "--kube-burst", "4"]);
+    let since = Instant::now();
+    for subject in ["a", "b", "c", "d", "e", "f"] {
+        dispatcher.publish(&format!("e-{subject}"), subject);
+    }
+    server.until_called("POST jobs", 6);
+    assert!(since.elapsed() >= Duration::from_secs(2), "four at once, two more later: {:?}", since.elapsed());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_server_that_cannot_remove_a_job_now() {
+    let (server, _bench, dispatcher) = ready();
+    server.until_called("WATCH jobs 200", 1);
+    let away = Effect::status(503, "ServiceUnavailable", "busy", &Value::Null);
+    server.fault(Fault::times(usize::MAX, "LIST jobs", away));
+    dispatcher.publish_type("e-1", "one", "thing.removed");
+    server.until_called("LIST jobs 503", 1);
+    let since = Instant::now();
+    dispatcher.running.terminate().expect_code(0);
+    assert!(since.elapsed() < Duration::from_secs(10), "it waited {:?}", since.elapsed());
+}
+
+#[test]
+fn calls_that_are_not_answered_are_said_by_the_readiness_while_the_watch_is_well() {
+    let (server, bench, mut dispatcher) = ready();
+    let away = Effect::status(503, "ServiceUnavailable", "busy", &Value::Null);
+    server.fault(Fault::times(usize::MAX, "POST jobs", away));
+    dispatcher.publish("e-1", "one");
+    let ready =
+        |port| http::get(port, "/readyz").map(|answer| (answer.status, answer.body)).unwrap_or_default();
+    wait::until_true("it says that nobody answers", || {
+        let (status, body) = ready(dispatcher.port);
+        status == 503 && body.contains("does not answer")
+    });
+    server.mend();
+    let job = bench.until_job("one", None);
+    bench.finish(&mut dispatcher, "e-1", &job);
+    assert_eq!(ready(dispatcher.port).0, 200);
+}
+
+/// A proxy's own answer says nothing about a Job.
+#[test]
+fn what_is_no_answer_of_the_server_ends_no_event() {
+    let proxy = |code| Effect::Answer { code, body: "<html>not now</html>".to_owned(), retry_after: None };
+    let said =
+        creating_says(proxy(400), &["POST jobs/thing-one 400", "POST jobs/thing-one 201", "LIST pods 200"]);
+    assert!(said.is_some_and(|said| said.contains("not now")));
+}
+
+/// What goes wrong with one call of the second event about a thing loses neither that event nor its Job.
+fn nothing_is_lost_by(call: &str) {
+    let busy = Effect::status(503, "ServiceUnavailable", "busy", &Value::Null);
+    let forbidden = Effect::forbidden("touch", "jobs", "batch");
+    for effect in [Effect::throttled(1), busy, Effect::Cut, forbidden, Effect::conflict()] {
+        let (server, bench, mut dispatcher) = ready();
+        let first = bench.runs(&mut dispatcher, "e-1", "one");
+        server.fault(Fault::once(call, effect.clone()));
+        dispatcher.publish("e-2", "one");
+        let second = bench.until_job("one", Some(&first));
+        bench.finish(&mut dispatcher, "e-2", &second);
+        assert_eq!(server.faults_left(), 0, "{effect:?}");
+        assert!(dispatcher.logged("dead letter", "e-2").is_none(), "{effect:?}");
+    }
+}
+
+#[test]
+fn no_answer_to_the_making_of_a_job_loses_its_event() {
+    nothing_is_lost_by("POST jobs");
+}
+
+#[test]
+fn no_answer_to_a_look_at_a_job_loses_its_event() {
+    nothing_is_lost_by("GET jobs");
+}
+
+#[test]
+fn no_answer_to_the_removal_of_a_job_loses_the_next_event() {
+    nothing_is_lost_by("DELETE jobs");
 }

@@ -84,4 +84,6 @@ fn a_registration_becomes_a_customer_on_board() {
     runs(&Bench::on(&server));
     let made = server.job_calls().into_iter().filter(|call| call.starts_with("POST jobs/")).count();
     assert_eq!(made, 9, "{:?}", server.job_calls());
+    let watches = server.calls().into_iter().filter(|call| call.starts_with("WATCH jobs")).count();
+    assert_eq!(watches, 1, "one for all Jobs: {:?}", server.calls());
 }

@@ -65,6 +65,10 @@ fn in_a_pod_the_service_account_opens_the_door_and_its_token_is_read_anew() {
     clock.set(60);
     let job = bench.until_job("two", None);
     bench.finish(&mut dispatcher, "e-2", &job);
+    assert_eq!(
+        server.job_calls(),
+        ["POST jobs/thing-one 201", "LIST pods 200", "POST jobs/thing-two 201", "LIST pods 200"]
+    );
     let output = dispatcher.running.process.output();
     assert!(!output.contains("first") && !output.contains("second"), "a token in the log");
 }

@@ -3,6 +3,7 @@
 //! The API server is a stand-in; `tests/cluster` runs the same scenarios against a real one.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod account;
 mod adoption;
 #[expect(dead_code, reason = "a real cluster is for another test")]
 mod bench;

@@ -34,6 +34,7 @@ fn without_a_status(server: &ApiServer, bench: &Bench) {
 fn the_roles_grant_what_the_dispatcher_asks_for_and_nothing_else() {
     let mut all = asked(|_, bench| scenario::completes(bench));
     all.extend(asked(|_, bench| adoption::ended_of_another_event(bench)));
+    all.extend(asked(|_, bench| adoption::deleted_while_it_runs(bench)));
     all.extend(asked(|_, bench| stuck::missing_service_account(bench)));
     all.extend(asked(start::output_is_shown));
     all.extend(asked(without_a_status));

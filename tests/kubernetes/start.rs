@@ -27,6 +27,7 @@ fn a_dispatcher_started_while_the_server_is_away_waits_for_it() {
     let job = bench.until_job("one", None);
     bench.finish(&mut dispatcher, "e-1", &job);
     wait::until_true("it is ready", || ready(&dispatcher).0 == 200);
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "LIST pods 200"]);
 }
 
 #[test]
@@ -42,6 +43,10 @@ fn a_role_without_list_is_named_by_the_readiness_until_it_is_given() {
     });
     server.mend();
     wait::until_true("it is ready", || ready(&dispatcher).0 == 200);
+    server.until_called("WATCH jobs", 1);
+    let mut calls = server.calls();
+    calls.dedup();
+    assert_eq!(calls, ["LIST jobs 403", "LIST jobs 200", "WATCH jobs 200"]);
 }
 
 #[test]
@@ -56,6 +61,9 @@ fn a_missing_namespace_is_reported_and_the_event_waits_for_it() {
     bench.hand.make_namespace(&bench.namespace);
     let job = bench.until_job("one", None);
     bench.finish(&mut dispatcher, "e-1", &job);
+    let mut calls = server.job_calls();
+    calls.dedup();
+    assert_eq!(calls, ["POST jobs/thing-one 404", "POST jobs/thing-one 201", "LIST pods 200"]);
 }
 
 #[test]
@@ -66,6 +74,7 @@ fn without_a_cluster_the_start_says_how_to_name_one() {
     let ended = bench.start_through(&nowhere).running.wait();
     ended.expect_code(78);
     assert!(ended.output.contains("nowhere"), "{}", ended.output);
+    assert!(server.calls().is_empty(), "{:?}", server.calls());
 }
 
 /// The page shows the last lines of what the Job's Pod printed.
@@ -97,13 +106,16 @@ pub(crate) fn output_is_shown(server: &ApiServer, bench: &Bench) {
 fn operators_read_a_pods_output_on_the_page() {
     let server = ApiServer::start();
     output_is_shown(&server, &Bench::on(&server));
+    let calls = server.job_calls();
+    assert_eq!(calls[..3], ["POST jobs/thing-one 201", "LIST pods 200", "LIST pods 200"]);
+    assert!(calls[3].starts_with("GET pods/thing-one-") && calls.len() == 4, "{calls:?}");
 }
 
 #[test]
 fn two_dispatchers_that_get_the_same_event_at_once_share_one_job() {
     let server = ApiServer::start();
     let bench = Bench::on(&server);
-    let (mut one, mut two) = (bench.dispatcher(), bench.dispatcher_apart());
+    let (mut one, mut two) = (bench.dispatcher(), bench.dispatcher_apart(&[]));
     one.publish("e-1", "one");
     let job = bench.begin(&two, "e-1", "one");
     server.until_called("GET jobs/thing-one 200", 1);

@@ -17,6 +17,12 @@ def pod_specs(documents):
             yield document["metadata"]["name"], template
 
 
+def variables(documents):
+    """The dispatcher's variables by name."""
+    container = built.one(documents, "Deployment", NAME)["spec"]["template"]["spec"]["containers"][0]
+    return {variable["name"]: variable for variable in container["env"]}
+
+
 def selects(selector, labels):
     """Whether a label selector means an object with these labels."""
     wanted = selector.get("matchLabels", selector if "matchExpressions" not in selector else {})
@@ -102,7 +108,9 @@ class Deployment(unittest.TestCase):
         jobs = built.one(documents, "NetworkPolicy", "knapscen-jobs")["spec"]["podSelector"]
         allowed = built.one(documents, "NetworkPolicy", NAME)["spec"]["ingress"][0]["from"][0]["podSelector"]
         for found in built.rendered_jobs().values():
-            labels = found[0]["spec"]["template"]["metadata"]["labels"]
+            # Labels that a template sets itself are no help: another one may not have them.
+            own = found[0]["spec"]["template"]["metadata"]["labels"]
+            labels = {key: value for key, value in own.items() if key.startswith("dispatcher.knapscen.disco/")}
             self.assertTrue(selects(jobs, labels))
             self.assertFalse(selects(allowed, labels))
         for _, template in pod_specs(documents):
@@ -167,6 +175,34 @@ class Deployment(unittest.TestCase):
                     owner, program = container["image"].removesuffix(":latest").split("/")
                     self.assertEqual("knapscen", owner)
                     self.assertIn(f'"{program}"', published)
+
+    def test_the_images_of_the_jobs_are_allowed_and_no_others(self):
+        prefixes = {variables(documents)["IMAGE_PREFIXES"]["value"] for documents in built.variants().values()}
+        self.assertEqual(1, len(prefixes))
+        allowed = prefixes.pop().split(",")
+        samples = sorted(built.EVENTS.glob("*/sample.cloudevent"))
+
+        def are_planned(prefixes):
+            """By the program itself, which says no by its exit code."""
+            options = [f"--image-prefix={prefix}" for prefix in prefixes]
+            for sample in samples:
+                built.output(built.PROGRAM, "explain", sample, *options)
+
+        are_planned(allowed)
+        for prefix in allowed:
+            with self.assertRaisesRegex(AssertionError, "ended with", msg=prefix):
+                are_planned([other for other in allowed if other != prefix] or ["nothing/"])
+
+    def test_with_the_secret_of_sveltos_no_other_is_needed_for_nats(self):
+        server = variables(built.overlay("dev"))["NATS_SERVER"]["valueFrom"]["secretKeyRef"]
+        self.assertNotIn("optional", server)
+        documents = built.overlay("dev", ("sveltos-nats",))
+        found = variables(documents)
+        self.assertTrue(found["NATS_SERVER"]["valueFrom"]["secretKeyRef"]["optional"])
+        pod = built.one(documents, "Deployment", NAME)["spec"]["template"]["spec"]
+        mounted = {one["mountPath"]: one["name"] for one in pod["containers"][0]["volumeMounts"]}
+        secrets = {one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
+        self.assertEqual("sveltos-nats", secrets[mounted[found["SVELTOS_NATS"]["value"]]])
 
     def test_get_shows_name_and_age_alone(self):
         for definition in built.definitions().values():

@@ -16,7 +16,7 @@ use crate::logging::masked;
 use crate::manifest::SyncMode;
 use crate::metrics::JobOutcome;
 use crate::observer::Cause;
-use crate::plan::{self, Action, Identity, IncomingEvent, PlannedJob, TriggerPlan};
+use crate::plan::{self, Action, Identity, IncomingEvent, PlanError, PlannedJob, Stage, TriggerPlan};
 
 /// A message up to this size is planned at once: a change of thread takes longer than the planning.
 const PLANNED_HERE: usize = 16 << 10;
@@ -148,48 +148,79 @@ async fn run_triggers(
 }
 
 async fn run_trigger(inner: &Inner, cause: &Arc<Cause>, plan: TriggerPlan, stop: &Stop) -> End {
-    if let Err(error) = &plan.outcome {
-        job::refused(inner, cause, &plan, error);
-    }
-    let trigger = plan.trigger;
-    match plan.outcome {
-        Err(error) => End::Failed(Why {
-            class: format!("Plan-{}", error.stage),
-            reason: error.to_string(),
-            ..Why::default()
-        }),
-        Ok(Action::Skip(_) | Action::Create { sync: SyncMode::DryRun, .. }) => {
-            inner.metrics.job_ended(&trigger, JobOutcome::Skipped);
+    let trigger = &plan.trigger;
+    let action = match &plan.outcome {
+        Ok(action) => action,
+        Err(error) => return unplanned(inner, cause, &plan, error),
+    };
+    match action {
+        Action::Skip(_) | Action::Create { sync: SyncMode::DryRun, .. } => {
+            inner.metrics.job_ended(trigger, JobOutcome::Skipped);
             End::Done
         }
-        Ok(Action::Delete { identity }) => match inner.backend.delete(&identity).await {
-            Ok(()) => End::Done,
-            Err(error) => {
-                End::TryAgain(Why { class: "Delete".into(), reason: error.to_string(), ..Why::default() })
-            }
-        },
-        Ok(Action::Create { sync, jobs, varies }) => {
-            let again = if sync == SyncMode::OneTime { Again::Never } else { Again::Replace };
+        Action::Delete { identity } => delete(inner, cause, trigger, identity, stop).await,
+        Action::Create { sync, jobs, varies } => {
+            let again = if *sync == SyncMode::OneTime { Again::Never } else { Again::Replace };
             let mut end = End::Done;
-            for job in &jobs {
-                end = end.worse(job::run(inner, cause, &trigger, job, again, stop).await);
+            for job in jobs {
+                end = end.worse(job::run(inner, cause, trigger, job, again, stop).await);
             }
-            if end == End::Done && varies {
-                end = prune(inner, &plan.identity, &jobs).await;
+            if end == End::Done && *varies {
+                end = prune(inner, &plan.identity, jobs, stop).await;
             }
             end
         }
     }
 }
 
-/// What is not rendered any more for this identity goes.
-async fn prune(inner: &Inner, identity: &Identity, jobs: &[PlannedJob]) -> End {
+/// For good, but for a text that is not there: it may come.
+fn unplanned(inner: &Inner, cause: &Arc<Cause>, plan: &TriggerPlan, error: &PlanError) -> End {
+    let why = Why { class: format!("Plan-{}", error.stage), reason: error.to_string(), ..Why::default() };
+    let may_pass = error.stage == Stage::Missing;
+    if !may_pass || cause.attempt >= inner.settings.max_attempts {
+        job::refused(inner, cause, plan, error);
+    }
+    if may_pass { End::TryAgain(why) } else { End::Failed(why) }
+}
+
+/// What the trigger made for this identity goes. Half of it is nothing lost: whoever gets the event next goes on.
+async fn delete(inner: &Inner, cause: &Cause, trigger: &str, identity: &Identity, stop: &Stop) -> End {
+    let deleted = tokio::select! {
+        deleted = inner.backend.delete(identity) => deleted,
+        () = stop.draining() => {
+            inner.metrics.job_ended(trigger, JobOutcome::Stopped);
+            return End::Stopped;
+        }
+    };
+    let (event_id, attempt) = (&cause.id, cause.attempt);
+    match deleted {
+        Ok(()) => {
+            inner.metrics.job_ended(trigger, JobOutcome::Deleted);
+            tracing::info!(event.id = event_id, trigger, attempt, "deleted");
+            End::Done
+        }
+        Err(error) => {
+            inner.metrics.job_ended(trigger, JobOutcome::TryAgain);
+            tracing::warn!(
+                event.id = event_id, trigger, attempt, reason = %masked(&error.to_string()), "not deleted, to be tried again"
+            );
+            End::TryAgain(Why { class: "Delete".into(), reason: error.to_string(), ..Why::default() })
+        }
+    }
+}
+
+/// What is not rendered any more for this identity goes. Its Jobs are done: a stop that lets Jobs end lets this end as well.
+async fn prune(inner: &Inner, identity: &Identity, jobs: &[PlannedJob], stop: &Stop) -> End {
     // Without a subject all events of a source would be one thing.
     if identity.subject.is_empty() {
         return End::Done;
     }
     let kept = jobs.iter().map(|job| (job.namespace.clone(), job.name.clone())).collect();
-    match inner.backend.prune(identity, &kept).await {
+    let pruned = tokio::select! {
+        pruned = inner.backend.prune(identity, &kept) => pruned,
+        () = stop.ending() => return End::Stopped,
+    };
+    match pruned {
         Ok(()) => End::Done,
         Err(error) => {
             End::TryAgain(Why { class: "Prune".into(), reason: error.to_string(), ..Why::default() })

@@ -83,12 +83,21 @@ pub enum JobOutcome {
     Refused,
     /// Nothing to do: no action, or a dry run.
     Skipped,
+    /// A `Delete` event: what was made is gone.
+    Deleted,
 }
 
 impl JobOutcome {
     /// Every way.
-    pub const ALL: [Self; 6] =
-        [Self::Complete, Self::Failed, Self::TryAgain, Self::Stopped, Self::Refused, Self::Skipped];
+    pub const ALL: [Self; 7] = [
+        Self::Complete,
+        Self::Failed,
+        Self::TryAgain,
+        Self::Stopped,
+        Self::Refused,
+        Self::Skipped,
+        Self::Deleted,
+    ];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -99,6 +108,7 @@ impl JobOutcome {
             Self::Stopped => "stopped",
             Self::Refused => "refused",
             Self::Skipped => "skipped",
+            Self::Deleted => "deleted",
         }
     }
 

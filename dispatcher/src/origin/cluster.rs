@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,13 +17,15 @@ use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::error::{Error, Result};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::condition::{self, Verdict};
 use super::object::{Kind, Place, Wanted, plain, shown};
+use super::reading::{self, Objects};
 use crate::backend::kubernetes::said;
 use crate::engine::rules::Rules;
 use crate::engine::stop::Stop;
@@ -32,6 +35,8 @@ use crate::manifest::{self, Manifests, Problem, Selector};
 const START: Duration = Duration::from_secs(30);
 /// `kubectl apply` of a folder comes object by object: what comes within this time is one change.
 const SETTLE: Duration = Duration::from_millis(500);
+/// A list, or the answer to a status that is written, that takes longer will not come.
+const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -59,7 +64,11 @@ struct Seen {
     trouble: BTreeMap<Place, String>,
     /// Kinds whose status cannot be written.
     mute: BTreeSet<Kind>,
-    /// What was wrong with the newest set.
+    /// What was read last.
+    version: String,
+    /// What of it is in force, as it is or as it was.
+    in_force: Objects,
+    /// What is wrong with the rest.
     problems: Vec<Problem>,
 }
 
@@ -100,17 +109,11 @@ impl Cluster {
                 cluster.0.shared.changed.notified().await;
             }
         };
-        if tokio::time::timeout(START, listed).await.is_err() {
-            let trouble: Vec<_> = cluster
-                .seen()
-                .trouble
-                .iter()
-                .map(|((kind, namespace), trouble)| {
-                    format!("{}s{}: {trouble}", kind.name(), within(namespace))
-                })
-                .collect();
-            let message = format!("the manifests cannot be read from the cluster: {}", trouble.join("; "));
-            return Err(Error::unavailable(message));
+        if timeout(START, listed).await.is_err() {
+            let trouble = cluster.trouble().unwrap_or_default();
+            return Err(Error::unavailable(format!(
+                "the manifests cannot be read from the cluster: {trouble}"
+            )));
         }
         Ok(cluster)
     }
@@ -122,36 +125,68 @@ impl Cluster {
     }
 
     pub(super) async fn follow(&self, rules: &Rules, stop: &Stop) {
-        let mut last = rules.current().version.clone();
+        let mut said = None;
         loop {
+            let turn = async {
+                self.0.shared.changed.notified().await;
+                tokio::time::sleep(SETTLE).await;
+                self.look(rules, &mut said).await;
+            };
             tokio::select! {
-                () = self.0.shared.changed.notified() => {}
+                () = turn => {}
                 () = stop.draining() => return,
             }
-            tokio::select! {
-                () = tokio::time::sleep(SETTLE) => {}
-                () = stop.draining() => return,
-            }
-            let objects = self.objects();
-            let version = manifest::version_of_objects(&objects);
-            if version != last {
-                last = version;
-                rules.take("the cluster", self.read(objects).await);
-            }
-            self.tell().await;
         }
     }
 
+    /// Takes over what has changed. `said`: why nothing could be, the last time.
+    async fn look(&self, rules: &Rules, said: &mut Option<String>) {
+        if let Some(trouble) = self.trouble() {
+            if said.as_ref() != Some(&trouble) {
+                let place = manifest::Place::of_folder(Path::new("the cluster"));
+                rules.take("the cluster", Err(vec![Problem::error(&place, "", &trouble)]));
+            }
+            *said = Some(trouble);
+            return;
+        }
+        let objects = self.objects();
+        let is_new = manifest::version_of_objects(&objects) != self.seen().version;
+        if is_new || said.take().is_some() {
+            rules.take("the cluster", self.read(objects).await);
+        }
+        self.tell().await;
+    }
+
+    /// What keeps the objects from being known as they are now.
+    fn trouble(&self) -> Option<String> {
+        let seen = self.seen();
+        let all: Vec<_> = seen
+            .trouble
+            .iter()
+            .map(|((kind, namespace), trouble)| format!("{}s{}: {trouble}", kind.name(), within(namespace)))
+            .collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
     /// Reads a set, and remembers what is wrong with it.
-    async fn read(&self, objects: BTreeMap<String, Value>) -> std::result::Result<Manifests, Vec<Problem>> {
-        let read = tokio::task::spawn_blocking(move || manifest::from_objects(&objects)).await;
-        let read = read.unwrap_or_else(|_| Err(Vec::new()));
-        self.seen().problems = read.as_ref().err().cloned().unwrap_or_default();
-        read
+    async fn read(&self, objects: Objects) -> std::result::Result<Manifests, Vec<Problem>> {
+        let before = {
+            let mut seen = self.seen();
+            seen.version = manifest::version_of_objects(&objects);
+            seen.in_force.clone()
+        };
+        let read = tokio::task::spawn_blocking(move || reading::read(objects, &before)).await;
+        let reading = read.unwrap_or_else(|_| Err(Vec::new()))?;
+        let mut seen = self.seen();
+        for problem in reading.problems.iter().filter(|problem| !seen.problems.contains(problem)) {
+            tracing::error!(%problem, "left out, or in force as it was before");
+        }
+        (seen.in_force, seen.problems) = (reading.objects, reading.problems);
+        Ok(reading.set)
     }
 
     /// What counts of the objects, each under the name that problems give it.
-    fn objects(&self) -> BTreeMap<String, Value> {
+    fn objects(&self) -> Objects {
         let seen = self.seen();
         let triggers = seen.objects.iter().filter(|((place, _), _)| place.0 == Kind::EventTrigger);
         let triggers = triggers.map(|(_, object)| object).filter(|trigger| self.concerns(trigger));
@@ -189,20 +224,31 @@ impl Cluster {
             let Some(conditions) = condition::conditions(&object, &verdict) else { continue };
             let api = Api::<DynamicObject>::all_with(self.0.shared.client.clone(), &kind.resource());
             let patch = Patch::Merge(json!({ "status": { "conditions": conditions } }));
-            match api.patch_status(&name, &PatchParams::default(), &patch).await {
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404 | 405 | 422) => {
-                    // The object may be gone by now; its kind without a status stays so.
-                    if status.code != 404 || api.get_opt(&name).await.is_ok_and(|found| found.is_some()) {
-                        tracing::warn!(
-                            kind = kind.name(),
-                            reason = status.message,
-                            "no status can be written"
-                        );
-                        self.seen().mute.insert(kind);
-                    }
+            let written = async {
+                let answer = api.patch_status(&name, &PatchParams::default(), &patch).await;
+                // The object may be gone by now; its kind without a status stays so.
+                let is_gone = matches!(&answer, Err(kube::Error::Api(status)) if status.code == 404)
+                    && !api.get_opt(&name).await.is_ok_and(|found| found.is_some());
+                if is_gone { Ok(()) } else { answer.map(drop) }
+            };
+            match timeout(PATIENCE, written).await {
+                Ok(Ok(())) => {}
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 403 | 404 | 405 | 422) => {
+                    tracing::warn!(kind = kind.name(), reason = status.message, "no status can be written");
+                    self.seen().mute.insert(kind);
                 }
-                Err(error) => tracing::warn!(kind = kind.name(), name, %error, "the status was not written"),
+                Ok(Err(error)) => {
+                    tracing::warn!(kind = kind.name(), name, %error, "the status was not written");
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        kind = kind.name(),
+                        name,
+                        "the status was not written: no answer; trying on"
+                    );
+                    self.0.shared.changed.notify_one();
+                    return;
+                }
             }
         }
     }
@@ -227,25 +273,34 @@ impl Shared {
     /// Lists and watches, again and again.
     async fn watch(&self, place: &Place) {
         let mut pause = FIRST_PAUSE;
+        let mut failed = 0;
         loop {
             let (listed, trouble) = self.round(place).await;
             if listed {
-                pause = FIRST_PAUSE;
+                (pause, failed) = (FIRST_PAUSE, 0);
             }
-            if let Some(trouble) = trouble {
-                let is_new =
-                    self.seen().trouble.insert(place.clone(), trouble.clone()).as_ref() != Some(&trouble);
-                if is_new {
-                    tracing::warn!(
-                        kind = place.0.name(),
-                        namespace = place.1,
-                        trouble,
-                        "manifests cannot be watched; trying on"
-                    );
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+            let Some(trouble) = trouble else { continue };
+            failed += u32::from(!listed);
+            self.fails(place, &trouble, failed);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A watch that breaks off is nothing, and one list may fail; what cannot be listed twice is not known any more.
+    fn fails(&self, place: &Place, trouble: &str, failed: u32) {
+        let mut seen = self.seen();
+        if failed < 2 && !seen.trouble.contains_key(place) {
+            return;
+        }
+        if seen.trouble.insert(place.clone(), trouble.to_owned()).as_deref() != Some(trouble) {
+            tracing::warn!(
+                kind = place.0.name(),
+                namespace = place.1,
+                trouble,
+                "manifests cannot be watched; trying on"
+            );
+            self.changed.notify_one();
         }
     }
 
@@ -258,12 +313,24 @@ impl Shared {
         };
         let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
         let (mut listed, mut found) = (false, Vec::new());
-        while let Some(event) = events.next().await {
+        let mut until = Some(Instant::now() + PATIENCE);
+        loop {
+            let event = match until {
+                Some(until) => timeout_at(until, events.next()).await,
+                None => Ok(events.next().await),
+            };
+            let Ok(event) = event else {
+                return (listed, Some(format!("no list came within {} s", PATIENCE.as_secs())));
+            };
+            let Some(event) = event else { return (listed, None) };
             match event {
-                Ok(Event::Init) => found.clear(),
+                Ok(Event::Init) => {
+                    found.clear();
+                    until = Some(Instant::now() + PATIENCE);
+                }
                 Ok(Event::InitApply(object)) => found.push(object),
                 Ok(Event::InitDone) => {
-                    listed = true;
+                    (listed, until) = (true, None);
                     let mut seen = self.seen();
                     seen.objects.retain(|(of, _), _| of != place);
                     seen.objects.extend(found.drain(..).map(|object| (key(place, &object), object)));
@@ -281,7 +348,6 @@ impl Shared {
                 self.changed.notify_one();
             }
         }
-        (listed, None)
     }
 }
 

@@ -15,35 +15,26 @@ const MOST: usize = 4096;
 pub(super) enum Verdict {
     /// It is in force.
     InForce,
-    /// This is wrong with it, or with a text that it refers to.
+    /// This is wrong with it, or with a text that it refers to: it is left out, or stays in force as it was before.
     Invalid(String),
-    /// This is wrong with another object, and so the set before stays in force.
-    SetRefused(String),
 }
 
 impl Verdict {
     /// On the object that these names of problems concern.
     pub(super) fn on(files: &[String], problems: &[Problem]) -> Self {
-        let errors = || problems.iter().filter(|problem| problem.severity == Severity::Error);
-        let own: Vec<_> = errors()
+        let own: Vec<_> = problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
             .filter(|problem| files.iter().any(|file| problem.file.as_os_str() == file.as_str()))
             .map(ToString::to_string)
             .collect();
-        match errors().next() {
-            _ if !own.is_empty() => Self::Invalid(own.join("; ")),
-            Some(other) => Self::SetRefused(other.to_string()),
-            None => Self::InForce,
-        }
+        if own.is_empty() { Self::InForce } else { Self::Invalid(own.join("; ")) }
     }
 
     fn parts(&self) -> (&'static str, &'static str, String) {
         match self {
             Self::InForce => ("True", "InForce", "the dispatcher works by it".to_owned()),
             Self::Invalid(why) => ("False", "Invalid", why.chars().take(MOST).collect()),
-            Self::SetRefused(why) => {
-                let why = format!("the set is refused, the one before stays in force: {why}");
-                ("Unknown", "SetRefused", why.chars().take(MOST).collect())
-            }
         }
     }
 }
@@ -92,7 +83,7 @@ mod tests {
                 Verdict::Invalid(_)
             ));
         }
-        assert!(matches!(Verdict::on(&files, &[problem("EventTrigger/tt")]), Verdict::SetRefused(_)));
+        assert_eq!(Verdict::on(&files, &[problem("EventTrigger/tt")]), Verdict::InForce);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Why an event cannot be planned: always for good, so it goes to the dead letters at once.
+//! Why an event cannot be planned: for good, so it goes to the dead letters at once; but for a text that is missing, and may come.
 
 use std::fmt;
 
@@ -12,8 +12,10 @@ pub enum Stage {
     Event,
     /// The action template.
     Action,
-    /// A policyRef's name or namespace, or what it leads to.
+    /// A policyRef's name or namespace.
     Reference,
+    /// What a policyRef leads to is not there.
+    Missing,
     /// A template in a ConfigMap, or its YAML.
     Render,
     /// What came out is not allowed.
@@ -28,6 +30,7 @@ impl fmt::Display for Stage {
             Self::Event => "event",
             Self::Action => "action",
             Self::Reference => "reference",
+            Self::Missing => "missing",
             Self::Render => "render",
             Self::Policy => "policy",
             Self::Check => "check",

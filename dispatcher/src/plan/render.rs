@@ -66,7 +66,7 @@ fn find<'a>(
             (Some(name), Some(_)) => format!("there is no {} {namespace}/{name}", reference.kind),
             _ => format!("there is no {} of the name that {} gives", reference.kind, reference.name.source()),
         };
-        return Err(PlanError::new(Stage::Reference, message));
+        return Err(PlanError::new(Stage::Missing, message));
     }
     Ok(found)
 }

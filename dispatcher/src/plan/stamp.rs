@@ -9,6 +9,8 @@ use super::{Identity, IncomingEvent, PlanError, Stage};
 pub const IDENTITY_LABEL: &str = "dispatcher.knapscen.disco/identity";
 /// Label: [`Identity::event_hash`], on the Job and its Pods.
 pub const EVENT_LABEL: &str = "dispatcher.knapscen.disco/event";
+/// Label: a `Delete` event takes the Job back, which is about to be removed. On the Job alone, and never by its template.
+pub const DELETED_LABEL: &str = "dispatcher.knapscen.disco/deleted";
 /// Label: the trigger's name, made to fit, on the Job and its Pods.
 const TRIGGER_LABEL: &str = "dispatcher.knapscen.disco/trigger";
 
@@ -35,6 +37,7 @@ pub(super) fn identity(value: &mut Value, identity: &Identity, event: &IncomingE
     if let Some(labels) = child(value, "metadata").and_then(|metadata| nested(metadata, "labels")) {
         renamed.extend(fit_labels(labels));
         stamp_labels(labels);
+        labels.remove(DELETED_LABEL);
         labels.entry(MANAGED_BY).or_insert_with(|| "knapscen-dispatcher".into());
     }
     let pod = child(value, "spec").and_then(|spec| nested(spec, "template"));

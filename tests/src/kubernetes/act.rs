@@ -28,6 +28,7 @@ pub(super) fn act(
             review["status"] = json!({"allowed": true});
             respond::object(201, &review)
         }
+        "POST" if target.sub == "token" => token(shared, target),
         "POST" => create(shared, target, queries, body),
         "PATCH" => patch(shared, target, body),
         "DELETE" => delete(shared, target, body),
@@ -52,6 +53,19 @@ fn log(shared: &Shared, target: &Target) -> Response {
             .into_response(),
         None => missing(target),
     }
+}
+
+/// A token for a service account; from now on nobody is let in without it.
+fn token(shared: &Shared, target: &Target) -> Response {
+    let mut state = shared.state();
+    if state.store.get(&target.plural, &target.namespace, &target.name).is_none() {
+        drop(state);
+        return missing(target);
+    }
+    let token = uuid::Uuid::new_v4().to_string();
+    state.token = Some(token.clone());
+    drop(state);
+    respond::object(201, &json!({"kind": "TokenRequest", "status": {"token": token}}))
 }
 
 fn list(shared: &Shared, target: &Target, queries: &Queries) -> Response {
@@ -135,6 +149,11 @@ fn patch(shared: &Shared, target: &Target, body: &Value) -> Response {
         drop(state);
         return missing(target);
     };
+    let (wanted, has) = (&body["metadata"]["resourceVersion"], &old["metadata"]["resourceVersion"]);
+    if !wanted.is_null() && wanted != has {
+        drop(state);
+        return respond::changed(target);
+    }
     let mut new = old.clone();
     let body = if target.sub == "status" { json!({"status": body["status"]}) } else { body.clone() };
     merge(&mut new, &body);
@@ -174,13 +193,11 @@ fn delete(shared: &Shared, target: &Target, body: &Value) -> Response {
         drop(state);
         return missing(target);
     };
-    let wanted = &body["preconditions"]["uid"];
-    if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{}\": the UID in the precondition does not match",
-            target.plural, target.name
-        );
-        return failure(409, "Conflict", &message);
+    for field in ["uid", "resourceVersion"] {
+        let wanted = &body["preconditions"][field];
+        if !wanted.is_null() && *wanted != object["metadata"][field] {
+            return respond::changed(target);
+        }
     }
     if target.plural == "jobs" && body["propagationPolicy"] != "Background" {
         // What Kubernetes does for a Job by default, and nobody wants: its Pods stay.

@@ -114,6 +114,11 @@ impl Hand {
         self.get(&job_path(namespace, name))
     }
 
+    /// A Pod as it is.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<Value> {
+        self.get(&format!("/api/v1/namespaces/{namespace}/pods/{name}"))
+    }
+
     /// The names of all Jobs.
     pub fn job_names(&self, namespace: &str) -> Vec<String> {
         let list = self.get(&format!("/apis/batch/v1/namespaces/{namespace}/jobs")).unwrap_or_default();
@@ -194,6 +199,12 @@ impl Hand {
     /// Removes the Job, as its `ttlSecondsAfterFinished` or a person does.
     pub fn remove_job(&self, job: &Value) {
         self.call(&Method::DELETE, &path_of(job), &json!({"propagationPolicy": "Background"}));
+    }
+
+    /// Puts a label on the Job.
+    pub fn label(&self, job: &Value, label: &str, value: &str) {
+        let change = json!({"metadata": {"labels": {label: value}}});
+        self.call(&Method::PATCH, &path_of(job), &change).expect("the Job");
     }
 
     /// Tells of something that happened to an object.

@@ -21,6 +21,16 @@ pub(super) fn missing(target: &Target) -> Response {
     failure(404, "NotFound", &format!("{} \"{}\" not found", target.plural, target.name))
 }
 
+/// The object is not what the call wants it to be.
+pub(super) fn changed(target: &Target) -> Response {
+    let message = format!(
+        "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes to the latest \
+         version and try again",
+        target.plural, target.name
+    );
+    failure(409, "Conflict", &message)
+}
+
 /// A `Status` object.
 pub(super) fn failure(code: u16, reason: &str, message: &str) -> Response {
     object(

@@ -20,6 +20,8 @@ pub(super) enum Step {
     Report,
     /// It is on its way out: wait until the name is free.
     AwaitRemoval,
+    /// It is this event's, and a `Delete` event has taken it back: its end is not worth waiting for.
+    GiveUp,
     /// Another event's, running: wait for its end, then look again.
     AwaitEnd,
     /// Another event's, ended: make room.
@@ -33,6 +35,9 @@ pub(super) fn decide(found: &Seen, identity: &Identity, again: Again) -> Step {
     let Some(event) = found.label(EVENT_LABEL) else { return Step::NotOurs };
     let same_identity = found.label(IDENTITY_LABEL) == Some(&identity.hash());
     let same_event = same_identity && event == identity.event_hash();
+    if same_event && !found.has_ended() && found.is_taken_back() {
+        return Step::GiveUp;
+    }
     if found.is_being_removed() {
         return Step::AwaitRemoval;
     }
@@ -63,6 +68,11 @@ pub(super) fn not_ours(job: &PlannedJob) -> Ran {
     )
 }
 
+/// A `Delete` event has come while the Job ran.
+pub(super) fn taken_back() -> Ran {
+    Ran::refused(Cause::BackendError, "a Delete event of the same subject took its Job back while it ran")
+}
+
 /// Once is enough, and that was.
 pub(super) fn skipped(found: &Seen) -> Ran {
     Ran {
@@ -77,7 +87,42 @@ pub(super) fn skipped(found: &Seen) -> Ran {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::DELETED_LABEL;
     use serde_json::json;
+
+    #[test]
+    fn a_job_that_was_taken_back_while_it_ran_is_given_up_by_its_own_event_alone() {
+        let identity = |id: &str| Identity {
+            trigger: "t".into(),
+            source: "s".into(),
+            subject: "x".into(),
+            event_id: id.into(),
+            replay: 0,
+        };
+        let (own, other) = (identity("e-1"), identity("e-2"));
+        let found = |deletion: Option<&str>, status: &str| -> Seen {
+            serde_json::from_value(json!({
+                "metadata": {"deletionTimestamp": deletion, "labels": {EVENT_LABEL: own.event_hash(),
+                    IDENTITY_LABEL: own.hash(), DELETED_LABEL: "true"}},
+                "status": {"conditions": [{"type": "Complete", "status": status}]},
+            }))
+            .unwrap()
+        };
+        let removed = Some("2026-01-01T00:00:00Z");
+        for (deletion, complete, event, step) in [
+            (None, "False", &own, Step::GiveUp),
+            (removed, "False", &own, Step::GiveUp),
+            (None, "True", &own, Step::Report),
+            (None, "False", &other, Step::AwaitEnd),
+            (removed, "False", &other, Step::AwaitRemoval),
+        ] {
+            assert_eq!(
+                decide(&found(deletion, complete), event, Again::Replace),
+                step,
+                "{deletion:?} {complete}"
+            );
+        }
+    }
 
     #[test]
     fn an_ended_job_stays_for_a_moment_and_never_longer() {

@@ -1,24 +1,27 @@
 //! The calls to the API server: each bounded in time and rate, and made again for as long as the server is away or busy.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Resource;
-use kube::api::{DeleteParams, GetParams, ListParams, LogParams, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::client::Body;
 use kube::core::Request;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::FIELD_MANAGER;
 use super::fault::{Fault, Kind};
 use super::limit::{Limit, Rate};
 use super::seen::Seen;
-use crate::plan::PlannedJob;
+use super::{FIELD_MANAGER, told};
+use crate::plan::{DELETED_LABEL, PlannedJob};
 
 /// How long one call may take. The API server itself gives up after 60 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(65);
@@ -37,8 +40,8 @@ pub(super) struct Calls {
     client: kube::Client,
     limit: Limit,
     at_once: Semaphore,
-    /// Whether somebody has said that the API server is away.
-    away: AtomicBool,
+    /// Calls under way that the API server has not answered so far.
+    unanswered: AtomicUsize,
 }
 
 type Result<T> = std::result::Result<T, Fault>;
@@ -59,7 +62,12 @@ impl fmt::Debug for Calls {
 impl Calls {
     pub(super) fn new(client: kube::Client, rate: Rate) -> Self {
         let at_once = Semaphore::new(MOST_AT_ONCE);
-        Self { client, limit: Limit::new(rate), at_once, away: AtomicBool::new(false) }
+        Self { client, limit: Limit::new(rate), at_once, unanswered: AtomicUsize::new(0) }
+    }
+
+    /// Whether somebody waits for an answer in vain.
+    pub(super) fn is_away(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) > 0
     }
 
     /// Creates the Job; [`Kind::Exists`] where one of its name is there.
@@ -97,16 +105,55 @@ impl Calls {
         Ok(list.items)
     }
 
-    /// Removes this very Job; its Pods go after it. It may be gone already.
+    /// Writes on this very Job, if it runs, that it is taken back, so that whoever follows it knows before it is gone.
+    pub(super) async fn mark(&self, namespace: &str, job: &Seen) -> Result<()> {
+        let mut now = job.clone();
+        while now.uid() == job.uid() && !now.has_ended() && !now.is_taken_back() {
+            let metadata = json!({"resourceVersion": now.version(), "labels": {DELETED_LABEL: "true"}});
+            let change = Patch::Merge(json!({ "metadata": metadata }));
+            let by = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+            let request = jobs(namespace).patch(job.name(), &by, &change);
+            let request = request.map_err(|error| cannot("PATCH job", error))?;
+            match self.bytes("PATCH job", request, false).await {
+                Err(fault) if fault.kind == Kind::Conflict => match self.job(namespace, job.name()).await? {
+                    Some(newer) => now = newer,
+                    None => return Ok(()),
+                },
+                Err(fault) if fault.kind != Kind::Missing => return Err(fault),
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes this very Job, however it is now; its Pods go after it. It may be gone already.
     pub(super) async fn delete(&self, namespace: &str, job: &Seen) -> Result<()> {
-        let only_this = Preconditions { uid: Some(job.uid().to_owned()), resource_version: None };
-        let parameters = DeleteParams::background().preconditions(only_this);
+        let only_this = || Preconditions { uid: Some(job.uid().to_owned()), resource_version: None };
+        while !self.remove(namespace, job, only_this()).await? {
+            match self.job(namespace, job.name()).await? {
+                Some(now) if now.uid() == job.uid() => tokio::time::sleep(FIRST_PAUSE).await,
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the Job if it is as it was seen. Whether it was, or is gone.
+    pub(super) async fn delete_unchanged(&self, namespace: &str, job: &Seen) -> Result<bool> {
+        let version = Some(job.version().to_owned());
+        let only_so = Preconditions { uid: Some(job.uid().to_owned()), resource_version: version };
+        self.remove(namespace, job, only_so).await
+    }
+
+    /// False where the preconditions do not hold.
+    async fn remove(&self, namespace: &str, job: &Seen, only: Preconditions) -> Result<bool> {
+        let parameters = DeleteParams::background().preconditions(only);
         let request =
             jobs(namespace).delete(job.name(), &parameters).map_err(|error| cannot("DELETE job", error))?;
         match self.bytes("DELETE job", request, false).await {
-            Ok(_) => Ok(()),
-            // Another Job has the name now: this one is gone.
-            Err(fault) if matches!(fault.kind, Kind::Missing | Kind::Conflict) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(fault) if fault.kind == Kind::Missing => Ok(true),
+            Err(fault) if fault.kind == Kind::Conflict => Ok(false),
             Err(fault) => Err(fault),
         }
     }
@@ -138,7 +185,7 @@ impl Calls {
         let request = Request::new(Event::url_path(&(), Some(namespace))).list(&which).ok()?;
         let list: List<Event> = self.json("LIST events", request).await.ok()?;
         let mut events = list.items;
-        events.sort_by(|a, b| a.last_timestamp.cmp(&b.last_timestamp));
+        events.sort_by_key(told::at);
         Some(events)
     }
 
@@ -179,6 +226,7 @@ impl Calls {
     async fn bytes(&self, what: &'static str, request: Raw, conflicts: bool) -> Result<Vec<u8>> {
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
+        let mut unanswered = None;
         loop {
             tries += 1;
             self.limit.turn().await;
@@ -187,7 +235,7 @@ impl Calls {
             drop(at_once);
             let fault = match done {
                 Ok(bytes) => {
-                    if self.away.swap(false, Ordering::Relaxed) {
+                    if unanswered.take().is_some() && !self.is_away() {
                         tracing::info!("the API server answers again");
                     }
                     return Ok(bytes);
@@ -198,8 +246,11 @@ impl Calls {
             if !fault.passes() || gives_up {
                 return Err(fault);
             }
-            if fault.kind == Kind::Away && !self.away.swap(true, Ordering::Relaxed) {
-                tracing::warn!(error = %fault, "the API server is away; asking on");
+            if fault.kind == Kind::Away && unanswered.is_none() {
+                if !self.is_away() {
+                    tracing::warn!(error = %fault, "the API server is away; asking on");
+                }
+                unanswered = Some(Unanswered::one_more(&self.unanswered));
             }
             tokio::time::sleep(fault.after.unwrap_or(pause).max(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -223,6 +274,22 @@ impl Calls {
             Ok(done) => done,
             Err(late) => Err(Fault::away(what, &late)),
         }
+    }
+}
+
+/// A call that was not answered so far; not counted any more when it is, or when nobody waits for it.
+struct Unanswered<'a>(&'a AtomicUsize);
+
+impl<'a> Unanswered<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,6 +7,10 @@ use shared::error::Class;
 
 use super::super::{Cause, Outcome, Report, Try};
 use super::seen::Seen;
+use super::told;
+
+/// The API server cuts a name that others are to be made of down to this, and puts five characters after it.
+const LONGEST_STEM: usize = 58;
 
 /// What a Job's end means. Its Pods may be gone, or may not be read: then less is known.
 pub(super) fn outcome(container: &str, seen: &Seen, pods: &[Pod]) -> Outcome {
@@ -54,13 +58,17 @@ pub(super) fn earlier(container: &str, pods: &[Pod]) -> Vec<Try> {
     all
 }
 
-/// The newest warning about a Pod of this Job, or about the Job itself, other than that it has failed.
+/// The newest warning about a Pod of this Job, or about the Job itself, other than that it has failed. The Pods are gone, so they
+/// are known by name alone: not by one that a Pod of another Job, or of an earlier one of this name, may have.
 pub(super) fn warning(seen: &Seen, events: &[Event]) -> Option<String> {
-    let pods = format!("{}-", seen.name());
+    let made_at = seen.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let stem: String = format!("{}-", seen.name()).chars().take(LONGEST_STEM).collect();
+    let is_pod =
+        |name: &str| name.strip_prefix(&stem).is_some_and(|end| !end.is_empty() && !end.contains('-'));
     let is_of_job = |event: &&Event| {
         let object = &event.involved_object;
         match object.kind.as_deref() {
-            Some("Pod") => object.name.as_deref().is_some_and(|name| name.starts_with(&pods)),
+            Some("Pod") => object.name.as_deref().is_some_and(is_pod) && told::at(event) >= made_at,
             _ => object.uid.as_deref() == Some(seen.uid()),
         }
     };
@@ -216,15 +224,36 @@ mod tests {
         assert_eq!((exit_code, report.exit_code()), (Some(137), Some(75)));
     }
 
+    fn event(kind: &str, name: &str, reason: &str) -> Event {
+        serde_json::from_value(
+            json!({"metadata": {}, "involvedObject": {"kind": kind, "name": name, "uid": "1"}, "reason": reason, "message": "m",
+                "lastTimestamp": "2026-01-01T00:00:05Z"}),
+        )
+        .unwrap()
+    }
+
     #[test]
-    fn the_newest_warning_about_the_job_or_its_pods_is_told() {
-        let event = |kind: &str, name: &str, reason: &str| -> Event {
-            serde_json::from_value(
-                json!({"metadata": {}, "involvedObject": {"kind": kind, "name": name, "uid": "1"},
-                "reason": reason, "message": "m"}),
-            )
+    fn a_warning_of_another_job_or_of_an_earlier_one_of_the_name_is_not_taken() {
+        let job = |name: &str, made: u32| -> Seen {
+            serde_json::from_value(json!({"metadata": {"name": name, "uid": "2",
+                "creationTimestamp": format!("2026-01-01T00:00:0{made}Z")}}))
             .unwrap()
         };
+        let long = "a".repeat(63);
+        for (job, pod, is_taken) in [
+            (job("a", 5), "a-x1y2z", true),
+            (job("a", 6), "a-x1y2z", false),
+            (job("a", 5), "a-b-x1y2z", false),
+            (job("a", 5), "a-", false),
+            (job("a", 5), "ab-x1y2z", false),
+            (job(&long, 5), &format!("{}x1y2z", &long[..58]), true),
+        ] {
+            assert_eq!(warning(&job, &[event("Pod", pod, "Failed")]).is_some(), is_taken, "{pod} of {job:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_warning_about_the_job_or_its_pods_is_told() {
         let events = [
             event("Pod", "a-x", "Failed"),
             event("Pod", "b-x", "FailedMount"),

@@ -23,9 +23,9 @@ pub(super) enum Kind {
     Missing,
     /// Not allowed by the Role.
     Forbidden,
-    /// Not now, by no fault of the call: a quota, a namespace that is being removed, a failing webhook.
+    /// Not now, as far as anybody knows: a quota, a namespace that is being removed, a failing webhook, a proxy's own answer.
     NotNow,
-    /// Never: the object is wrong, or an admission rule refuses it.
+    /// Never: the new object is wrong, or an admission rule refuses it.
     Refused,
 }
 
@@ -56,23 +56,23 @@ impl Fault {
 
     /// From an answer that is no success.
     pub(super) fn of_answer(what: &str, code: u16, body: &[u8], after: Option<Duration>) -> Self {
-        let status: Status = serde_json::from_slice(body).unwrap_or_else(|_| {
-            // From a proxy, or from priority and fairness: plain text.
-            let text = String::from_utf8_lossy(body);
-            Status::failure(text.trim(), "").with_code(code)
-        });
+        // What comes from a proxy, or from priority and fairness, is plain text or some JSON.
+        let own = serde_json::from_slice::<Status>(body).ok().filter(|status| status.code == code);
+        let judges = own.is_some() && what.starts_with("POST ");
+        let status =
+            own.unwrap_or_else(|| Status::failure(String::from_utf8_lossy(body).trim(), "").with_code(code));
         let after = after.or_else(|| {
             let details = status.details.as_ref().filter(|details| details.retry_after_seconds > 0)?;
             Some(Duration::from_secs(details.retry_after_seconds.into()))
         });
-        let kind = kind(code, &status);
+        let kind = kind(code, &status, judges);
         let said = if status.message.is_empty() { &status.reason } else { &status.message };
         let message = match kind {
             Kind::Forbidden if code == 401 => format!(
                 "the API server does not take the token ({what}): {said}; a renewed one is read within a minute"
             ),
             Kind::Forbidden => format!(
-                "the API server forbids it ({what}): {said}; the dispatcher's Role needs jobs create/get/list/watch/delete \
+                "the API server forbids it ({what}): {said}; the dispatcher's Role needs jobs create/get/list/watch/patch/delete \
                  and pods list in this namespace"
             ),
             Kind::Away | Kind::Throttled => format!("the API server cannot now ({what}): {code} {said}"),
@@ -110,7 +110,8 @@ impl fmt::Display for Fault {
     }
 }
 
-fn kind(code: u16, status: &Status) -> Kind {
+/// `judges`: the API server itself speaks, about an object that it was to make.
+fn kind(code: u16, status: &Status, judges: bool) -> Kind {
     let caused_by = |reason: &str| {
         status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
     };
@@ -126,13 +127,17 @@ fn kind(code: u16, status: &Status) -> Kind {
             || says("denied the request")
             || says("ValidatingAdmissionPolicy") =>
         {
-            Kind::Refused
+            if judges {
+                Kind::Refused
+            } else {
+                Kind::NotNow
+            }
         }
         // A token that has run out is read anew; a permission may still be given.
         401 | 403 => Kind::Forbidden,
         502..=504 => Kind::Away,
-        500..=599 => Kind::NotNow,
-        _ => Kind::Refused,
+        400 | 413 | 422 if judges => Kind::Refused,
+        _ => Kind::NotNow,
     }
 }
 
@@ -186,9 +191,35 @@ mod tests {
             ),
             (503, "", Kind::Away),
             (504, r#"{"code":504,"reason":"Timeout","message":"request timed out"}"#, Kind::Away),
+            (400, "<html>400 Bad Request</html>", Kind::NotNow),
+            (400, r#"{"error":"no such upstream"}"#, Kind::NotNow),
+            (408, "", Kind::NotNow),
+            (307, "", Kind::NotNow),
+            (421, "", Kind::NotNow),
+            (425, "", Kind::NotNow),
+            (413, r#"{"code":413,"message":"Request entity too large: limit is 3145728"}"#, Kind::Refused),
         ];
         for (code, body, expected) in table {
             assert_eq!(fault(code, body).kind, expected, "{code} {body}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_server_says_of_a_new_object_is_for_good() {
+        let denied =
+            r#"{"code":403,"reason":"Forbidden","message":"admission webhook \"w\" denied the request: no"}"#;
+        let invalid = r#"{"code":422,"reason":"Invalid","message":"Job is invalid"}"#;
+        for (code, body) in [(403, denied), (422, invalid)] {
+            for (what, expected) in [
+                ("POST jobs", Kind::Refused),
+                ("GET job", Kind::NotNow),
+                ("LIST jobs", Kind::NotNow),
+                ("PATCH job", Kind::NotNow),
+                ("DELETE job", Kind::NotNow),
+            ] {
+                let kind = Fault::of_answer(what, code, body.as_bytes(), None).kind;
+                assert_eq!(kind, expected, "{what} {code}");
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
-use crate::plan::{EVENT_LABEL, IDENTITY_LABEL};
+use crate::plan::{DELETED_LABEL, EVENT_LABEL, IDENTITY_LABEL};
 
 /// What is read of a Job.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -37,7 +37,7 @@ struct Metadata {
 fn metadata<'de, D: Deserializer<'de>>(source: D) -> Result<ObjectMeta, D::Error> {
     let mut read = Metadata::deserialize(source)?;
     if let Some(labels) = &mut read.labels {
-        labels.retain(|name, _| [EVENT_LABEL, IDENTITY_LABEL].contains(&name.as_str()));
+        labels.retain(|name, _| [EVENT_LABEL, IDENTITY_LABEL, DELETED_LABEL].contains(&name.as_str()));
     }
     Ok(ObjectMeta {
         name: read.name,
@@ -62,6 +62,16 @@ impl Seen {
 
     pub(super) fn label(&self, key: &str) -> Option<&str> {
         self.metadata.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Which of all its states this is.
+    pub(super) fn version(&self) -> &str {
+        self.metadata.resource_version.as_deref().unwrap_or_default()
+    }
+
+    /// A `Delete` event has come while it ran: it is about to be removed.
+    pub(super) fn is_taken_back(&self) -> bool {
+        self.label(DELETED_LABEL).is_some()
     }
 
     pub(super) const fn is_being_removed(&self) -> bool {

@@ -14,6 +14,14 @@ pub(super) struct Stuck {
     pub(super) cause: Cause,
     /// `ErrImagePull: pull access denied for …`.
     pub(super) words: String,
+    /// Kubernetes itself says so. Otherwise another run may be luckier.
+    pub(super) is_said: bool,
+}
+
+impl Stuck {
+    fn said(cause: Cause, words: String) -> Self {
+        Self { cause, words, is_said: true }
+    }
 }
 
 /// Since when a Job has not got on.
@@ -76,7 +84,7 @@ pub(super) fn of_pods(pods: &[Pod]) -> Result<Stuck, Ask<'_>> {
     });
     if let Some(condition) = unschedulable {
         let said = condition.message.as_deref().unwrap_or_default();
-        return Ok(Stuck { cause: Cause::Unschedulable, words: format!("Unschedulable: {said}") });
+        return Ok(Stuck::said(Cause::Unschedulable, format!("Unschedulable: {said}")));
     }
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     match containers.into_iter().find_map(of_container) {
@@ -101,39 +109,40 @@ fn of_container(status: &ContainerStatus) -> Option<Stuck> {
         _ => return None,
     };
     let said = waiting.message.as_deref().unwrap_or_default();
-    Some(Stuck { cause, words: format!("{reason}: {said}").trim_end_matches([':', ' ']).to_owned() })
+    Some(Stuck::said(cause, format!("{reason}: {said}").trim_end_matches([':', ' ']).to_owned()))
 }
 
-/// What Kubernetes said about a Job without a Pod. `None`: its events may not be read.
-pub(super) fn of_job_events(events: Option<&[Event]>) -> Stuck {
-    let refused = events.into_iter().flatten().rfind(|event| event.reason.as_deref() == Some("FailedCreate"));
-    let Some(event) = refused else {
-        let hint = if events.is_none() {
-            " (with events list in its Role the dispatcher could say why)"
-        } else {
-            ""
-        };
-        return Stuck { cause: Cause::BackendError, words: format!("no Pod was made for it{hint}") };
+/// What Kubernetes said about a Job without a Pod. If it says nothing, its Job controller is away: that passes, and the Job goes on.
+pub(super) fn of_job_events(events: Option<&[Event]>) -> Option<Stuck> {
+    let Some(events) = events else {
+        let words = "no Pod was made for it (with events list in its Role the dispatcher could say why)";
+        return Some(Stuck { cause: Cause::BackendError, words: words.to_owned(), is_said: false });
     };
-    let said = event.message.clone().unwrap_or_default();
+    let event = events.iter().rfind(|event| event.reason.as_deref() == Some("FailedCreate"))?;
+    let said = event.message.as_deref().unwrap_or_default();
     let cause =
         if said.contains("exceeded quota") { Cause::QuotaExceeded } else { Cause::ConfigurationError };
-    Stuck { cause, words: format!("FailedCreate: {said}") }
+    Some(Stuck::said(cause, format!("FailedCreate: {said}")))
 }
 
-/// What Kubernetes said about a Pod whose containers wait; a slow pull is no reason to give up.
-pub(super) fn of_pod_events(events: Option<&[Event]>) -> Option<Stuck> {
-    let is_bad = |event: &&Event| {
-        matches!(
-            event.reason.as_deref(),
-            Some("FailedMount" | "FailedAttachVolume" | "FailedCreatePodSandBox" | "FailedScheduling")
-        )
+/// What Kubernetes said about a Pod whose containers wait, oldest first; a slow pull is no reason to give up, nor is what stood in
+/// the way before it.
+pub(super) fn of_pod_events(pod: &Pod, events: Option<&[Event]>) -> Option<Stuck> {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_scheduled = conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "PodScheduled" && condition.status == "True");
+    let gets_on = |event: &&Event| matches!(event.reason.as_deref(), Some("Pulling" | "Pulled"));
+    let is_bad = |event: &&Event| match event.reason.as_deref() {
+        Some("FailedMount" | "FailedAttachVolume" | "FailedCreatePodSandBox") => true,
+        Some("FailedScheduling") => !is_scheduled,
+        _ => false,
     };
-    let event = events?.iter().rfind(is_bad)?;
+    let event = events?.iter().rev().take_while(|event| !gets_on(event)).find(is_bad)?;
     let reason = event.reason.as_deref().unwrap_or_default();
     let cause = if reason == "FailedScheduling" { Cause::Unschedulable } else { Cause::ConfigurationError };
     let said = event.message.as_deref().unwrap_or_default();
-    Some(Stuck { cause, words: format!("{reason}: {said}") })
+    Some(Stuck::said(cause, format!("{reason}: {said}")))
 }
 
 #[cfg(test)]
@@ -189,8 +198,30 @@ mod tests {
         assert!(matches!(of_pods(&[pod(&json!({"phase": "Running"}))]), Err(Ask::Nobody)));
         assert!(matches!(of_pods(&[pod(&json!({"phase": "Failed"}))]), Err(Ask::Nobody)));
         assert!(matches!(of_pods(&[pod(&waiting("ContainerCreating", ""))]), Err(Ask::Pod(_))));
-        assert_eq!(of_pod_events(Some(&[event("Pulling", "Pulling image")])), None);
-        assert_eq!(of_pod_events(None), None);
+        let waits = pod(&waiting("ContainerCreating", ""));
+        assert_eq!(of_pod_events(&waits, Some(&[event("Pulling", "Pulling image")])), None);
+        assert_eq!(of_pod_events(&waits, None), None);
+    }
+
+    #[test]
+    fn what_stood_in_the_way_before_the_pull_does_not_count() {
+        let pod = |scheduled: &str| {
+            pod(&json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": scheduled}]}))
+        };
+        let stuck = |scheduled: &str, reasons: &[&str]| {
+            let events: Vec<_> = reasons.iter().map(|reason| event(reason, "m")).collect();
+            of_pod_events(&pod(scheduled), Some(&events)).map(|stuck| stuck.words)
+        };
+        for reasons in [
+            &["FailedScheduling"][..],
+            &["FailedScheduling", "Scheduled"],
+            &["FailedScheduling", "Scheduled", "FailedMount", "FailedCreatePodSandBox", "Pulling"],
+            &["Scheduled", "FailedMount", "Pulled", "Created"],
+        ] {
+            assert_eq!(stuck("True", reasons), None, "{reasons:?}");
+        }
+        assert_eq!(stuck("False", &["FailedScheduling"]).as_deref(), Some("FailedScheduling: m"));
+        assert_eq!(stuck("True", &["Scheduled", "FailedMount", "Other"]).as_deref(), Some("FailedMount: m"));
     }
 
     #[test]
@@ -200,16 +231,24 @@ mod tests {
             "FailedCreate",
             "error looking up service account default/w: serviceaccount \"w\" not found",
         );
-        assert_eq!(of_job_events(Some(&[quota])).cause, Cause::QuotaExceeded);
-        let found = of_job_events(Some(&[account]));
+        assert_eq!(of_job_events(Some(&[quota])).unwrap().cause, Cause::QuotaExceeded);
+        let found = of_job_events(Some(&[account])).unwrap();
         assert_eq!(found.cause, Cause::ConfigurationError);
         assert!(found.words.contains("serviceaccount \"w\" not found"), "{}", found.words);
-        assert!(of_job_events(None).words.contains("events list"));
+        let unknown = of_job_events(None).unwrap();
+        assert!(unknown.words.contains("events list") && !unknown.is_said, "{unknown:?}");
+    }
+
+    #[test]
+    fn a_job_without_a_pod_of_which_nobody_says_why_is_not_stuck() {
+        assert_eq!(of_job_events(Some(&[])), None);
+        assert_eq!(of_job_events(Some(&[event("Suspended", "m")])), None);
     }
 
     #[test]
     fn a_volume_that_cannot_be_mounted_is_told_by_the_pods_events() {
         let mount = event("FailedMount", "MountVolume.SetUp failed: secret \"s\" not found");
-        assert_eq!(of_pod_events(Some(&[mount])).unwrap().cause, Cause::ConfigurationError);
+        let waits = pod(&waiting("ContainerCreating", ""));
+        assert_eq!(of_pod_events(&waits, Some(&[mount])).unwrap().cause, Cause::ConfigurationError);
     }
 }

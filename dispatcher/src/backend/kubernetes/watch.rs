@@ -71,11 +71,6 @@ impl Watch {
         Follower { shared: Arc::clone(&self.shared), key, news: Some(news) }
     }
 
-    /// Whether somebody here waits for a Job of this name.
-    pub(super) fn is_followed(&self, namespace: &str, name: &str) -> bool {
-        lock(&self.shared.waiters).contains_key(&(namespace.to_owned(), name.to_owned()))
-    }
-
     /// What is wrong with it, if something is.
     pub(super) fn trouble(&self) -> Option<String> {
         lock(&self.shared.trouble).values().next().cloned()

@@ -8,12 +8,23 @@ mod circle;
 use std::collections::BTreeSet;
 
 use super::sample::Rendered;
-use crate::flow::{Emission, emissions, starts};
+use crate::flow::{Emission, emissions, may_be_any, starts};
 use crate::manifest::{Manifests, Problem};
 use crate::plan::Cluster;
 
-/// Reports every circle once, as a path of events, at the trigger that its first event starts.
+/// Reports every circle once, as a path of events, at the trigger that its first event starts; and where one cannot be seen.
 pub(super) fn check(set: &Manifests, cluster: &Cluster, rendered: &[Rendered], problems: &mut Vec<Problem>) {
+    for trigger in &set.triggers {
+        for (index, reference) in trigger.policy_refs.iter().enumerate().filter(|(_, one)| may_be_any(one)) {
+            let message =
+                "may be any name, so a circle through its Job is not seen: begin or end it with fixed words";
+            problems.push(Problem::warning(
+                &reference.place,
+                format!("spec.policyRefs[{index}].name"),
+                message,
+            ));
+        }
+    }
     let announced: Vec<Vec<Emission>> = set
         .triggers
         .iter()

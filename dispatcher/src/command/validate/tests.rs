@@ -243,6 +243,31 @@ fn a_trigger_that_makes_nothing_closes_no_circle() {
 }
 
 #[test]
+fn a_circle_through_a_text_whose_name_is_a_template_is_seen_or_said_to_be_unseen() {
+    let with_name = |name: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let emits = "projectsveltos.io/instantiate: ok\n    knapscen.disco/emits: customer-saved";
+        for file in ["eventsource.yaml", "configmap.yaml", "eventtrigger.yaml"] {
+            let text = fs::read_to_string(shipped().join("customer-saved").join(file)).unwrap();
+            let text = if file == "eventtrigger.yaml" {
+                text.replace("name: customer-saved-job", &format!("name: '{name}'"))
+            } else {
+                text.replace("projectsveltos.io/instantiate: ok", emits)
+            };
+            fs::write(dir.path().join(file), text).unwrap();
+        }
+        let report = look(dir.path(), None);
+        let circles = errors(&report).iter().filter(|error| error.contains("circle")).count();
+        (circles, report.problems.iter().any(|problem| problem.message.contains("not seen")))
+    };
+    assert_eq!(with_name("customer-saved-job"), (1, false));
+    assert_eq!(with_name("customer-{{ .CloudEvent.data.kind }}-job"), (1, false));
+    assert_eq!(with_name("{{ .CloudEvent.data.kind }}-job"), (1, false));
+    assert_eq!(with_name("other-{{ .CloudEvent.data.kind }}-job"), (0, false));
+    assert_eq!(with_name("{{ .CloudEvent.data.kind }}"), (0, true));
+}
+
+#[test]
 fn an_image_in_a_text_that_no_sample_renders_is_seen() {
     let dir = tempfile::tempdir().unwrap();
     for file in ["eventsource.yaml", "configmap.yaml", "eventtrigger.yaml"] {

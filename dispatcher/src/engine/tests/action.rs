@@ -29,9 +29,10 @@ async fn delete_removes_what_the_trigger_made_and_runs_nothing() {
     let mut gone = event("e2");
     gone["data"]["subscription_tier"] = json!("gone");
     ground.publish("customer-saved", gone).await;
-    let (backend, _, letters) = ground.settled().await;
+    let (backend, metrics, letters) = ground.settled().await;
     let (started, deleted) = (backend.started(), backend.deleted());
     assert_eq!((started.len(), deleted.len(), letters.len()), (1, 1, 0));
+    assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::Deleted), 1);
     assert_eq!(started[0].identity.hash(), deleted[0].hash());
     assert_eq!(started[0].identity.event_id, "e1");
 }
@@ -101,16 +102,46 @@ async fn an_event_that_cannot_be_rendered_is_a_dead_letter_and_the_next_one_runs
 
 #[tokio::test]
 async fn an_event_whose_text_is_missing_is_a_dead_letter_and_the_next_one_runs() {
-    let rules = trigger("name: customer-saved-job", "name: 'customer-{{ .CloudEvent.data.job }}-job'");
-    let ground = Ground::with(rules, [], 20).await;
+    let ground = Ground::with(trigger(NAME, NAME_BY_EVENT), [], 2).await;
     for (id, job) in [("bad", "absent"), ("good", "saved")] {
-        let mut event = event(id);
-        event["data"]["job"] = json!(job);
-        ground.publish("customer-saved", event).await;
+        ground.publish("customer-saved", with_job(id, job)).await;
     }
-    let (backend, _, letters) = ground.settled().await;
+    let (backend, metrics, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (1, 1));
-    assert!(letters[0].info.reason.contains("there is no ConfigMap"), "{}", letters[0].info.reason);
+    let (class, reason) = (&letters[0].info.class, &letters[0].info.reason);
+    assert_eq!(class, "Plan-missing");
+    assert!(
+        reason.contains("given up after 2 attempts") && reason.contains("there is no ConfigMap"),
+        "{reason}"
+    );
+    assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::Refused), 1, "refused once, at the end");
+}
+
+const NAME: &str = "name: customer-saved-job";
+const NAME_BY_EVENT: &str = "name: 'customer-{{ .CloudEvent.data.job }}-job'";
+
+fn with_job(id: &str, job: &str) -> Value {
+    let mut event = event(id);
+    event["data"]["job"] = json!(job);
+    event
+}
+
+#[tokio::test]
+async fn an_event_whose_text_comes_later_runs_then() {
+    let rules = trigger(NAME, NAME_BY_EVENT);
+    let ground = Ground::with(rules.clone(), [], 20).await;
+    ground.publish("customer-saved", with_job("early", "late")).await;
+    let metrics = ground.metrics.clone();
+    ground.until(|_| metrics.recent().list().iter().any(|failure| failure.class == "Plan-missing")).await;
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/customer-saved/configmap.yaml");
+    let late = std::fs::read_to_string(shipped).unwrap().replace("customer-saved-job", "customer-late-job");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("late.yaml"), late).unwrap();
+    let mut set = (*rules.current()).clone();
+    set.config_maps.extend(manifest::load(folder.path()).unwrap().config_maps);
+    rules.take("here", Ok(set));
+    let (backend, _, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (1, 0));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod dead_letter;
 mod delivery;
 mod embedded;
 mod error;
+mod fetches;
 mod jetstream;
 mod message;
 mod settings;
@@ -67,8 +68,6 @@ pub struct Backlog {
 /// Whether the bus works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// When a fetch last had an answer, be it messages or the word that there are none.
-    pub last_fetch: Option<DateTime<Utc>>,
     /// What is wrong, in one sentence; `None` is healthy.
     pub problem: Option<String>,
 }
@@ -183,7 +182,7 @@ impl Bus {
         }
     }
 
-    /// Healthy means: the bus answers, and if this process fetches, a fetch had an answer within `within`.
+    /// Healthy means: the bus answers, and no fetch has waited for its answer longer than `within`, be it that there is nothing.
     pub async fn check(&self, within: Duration) -> Health {
         match self {
             Self::JetStream(bus) => bus.check(within).await,

@@ -9,6 +9,7 @@ mod audit;
 mod connections;
 mod customer;
 mod fold;
+mod give_up;
 mod keep;
 mod read;
 mod reconcile;
@@ -19,6 +20,7 @@ mod totals;
 mod write;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::connections::Connections;
 use crate::engine::rules::Rules;
 use crate::engine::stop::Stop;
-use crate::observer::JobRun;
+use crate::observer::{JobRun, State};
 use crate::plan::Cluster;
 
 pub use audit::Act;
@@ -40,6 +42,7 @@ pub use keep::Keep;
 pub use read::{Cursor, Wanted};
 pub use run::{Run, RunState};
 pub use totals::Totals;
+pub(crate) use writer::LAST_WITHIN;
 
 /// Runs that may wait for the writer.
 const CHANNEL: usize = 8192;
@@ -66,6 +69,8 @@ struct Inner {
     keep: Keep,
     sender: mpsc::Sender<Word>,
     receiver: Mutex<Option<mpsc::Receiver<Word>>>,
+    /// Runs that this process follows.
+    followed: Mutex<BTreeSet<String>>,
     dropped: AtomicU64,
     problem: Mutex<Option<String>>,
     written: watch::Sender<u64>,
@@ -74,10 +79,16 @@ struct Inner {
 impl History {
     /// In the configured database, or in memory where none is. Does not wait for a database that is away.
     pub async fn open(environment: &Environment, keep: Keep) -> Result<Self> {
-        if ["DATABASE_URL", "DB_HOST"].iter().any(|name| environment.get(name).is_some()) {
-            return Ok(Self::in_database(Settings::read(environment)?, keep));
+        match Self::configured(environment, keep)? {
+            Some(history) => Ok(history),
+            None => Self::in_memory(keep).await,
         }
-        Self::in_memory(keep).await
+    }
+
+    /// In the configured database, where there is one.
+    pub fn configured(environment: &Environment, keep: Keep) -> Result<Option<Self>> {
+        let configured = ["DATABASE_URL", "DB_HOST"].iter().any(|name| environment.get(name).is_some());
+        configured.then(|| Ok(Self::in_database(Settings::read(environment)?, keep))).transpose()
     }
 
     /// In this database, which has the tables of the flow.
@@ -101,6 +112,7 @@ impl History {
             keep,
             sender,
             receiver: Mutex::new(Some(receiver)),
+            followed: Mutex::default(),
             dropped: AtomicU64::new(0),
             problem: Mutex::new(None),
             written: watch::Sender::new(0),
@@ -109,6 +121,15 @@ impl History {
 
     /// A Job was handed over or ended. Never waits.
     pub fn record(&self, run: &JobRun) {
+        let id = run::id_of(run);
+        let mut followed = self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(run.state, State::Running) {
+            followed.insert(id);
+        } else {
+            // Whether or not its end finds room: nobody is to think that it runs on.
+            followed.remove(&id);
+        }
+        drop(followed);
         if self.0.sender.try_send(Word::Run(Box::new(run.clone()))).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -134,7 +155,7 @@ impl History {
         }
     }
 
-    /// How many runs were not recorded, because the writer was too far behind.
+    /// How many runs were not recorded: the writer was too far behind, or the database refused them.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
@@ -152,6 +173,10 @@ impl History {
     /// Changes whenever this process has written.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.0.written.subscribe()
+    }
+
+    fn followed(&self) -> Vec<String> {
+        self.0.followed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     fn set_problem(&self, problem: Option<String>) {

@@ -11,6 +11,7 @@ pub mod logging;
 pub mod manifest;
 pub mod metrics;
 pub mod observer;
+pub mod operator;
 pub mod origin;
 pub mod plan;
 pub mod server;

@@ -50,6 +50,7 @@ pub fn masked(text: &str) -> Cow<'_, str> {
                 '.' | '_'
                     | '%'
                     | '+'
+                    | '$'
                     | '-'
                     | '\''
                     | '!'
@@ -71,10 +72,14 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     let mut rest = text;
     while let Some(at) = rest.find('@') {
         let (before, after) = (&rest[..at], &rest[at + 1..]);
-        let local_start = before
-            .rfind(|c| !is_part(c))
-            .map_or(0, |i| i + before[i..].chars().next().map_or(1, char::len_utf8));
-        let has_domain = after.starts_with(|c: char| c.is_alphanumeric() || c == '[');
+        let local_start = quoted_start(before).unwrap_or_else(|| {
+            before
+                .rfind(|c| !is_part(c))
+                .map_or(0, |i| i + before[i..].chars().next().map_or(1, char::len_utf8))
+        });
+        // An image with its digest is no address.
+        let has_domain =
+            after.starts_with(|c: char| c.is_alphanumeric() || c == '[') && !after.starts_with("sha256:");
         out.push_str(&before[..local_start]);
         let local = &before[local_start..];
         if has_domain && !local.is_empty() {
@@ -90,6 +95,17 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Where a local part in quotation marks begins: `"ann smith"@x.io`. Marks with a backslash before them may be part of it.
+fn quoted_start(before: &str) -> Option<usize> {
+    let mut start = before.strip_suffix('"')?.rfind('"')?;
+    while before[..start].ends_with('\\')
+        && let Some(earlier) = before[..start].rfind('"')
+    {
+        start = earlier;
+    }
+    Some(start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,8 +116,11 @@ mod tests {
             ("no address", "no address"),
             ("ann@example.com is taken", "a***@example.com is taken"),
             ("users[1].email \"ann.b+c@x.io\", <bob@y.io>", "users[1].email \"a***@x.io\", <b***@y.io>"),
-            ("@ alone, a @ b, image@sha256:01", "@ alone, a @ b, i***@sha256:01"),
+            ("@ alone, a @ b, image@sha256:01", "@ alone, a @ b, image@sha256:01"),
             ("é@x.io", "é***@x.io"),
+            ("to \"ann smith\"@x.io, too", "to \"***@x.io, too"),
+            (r#""a\"b c"@x.io {\"ann s\"@x.io"#, r#""***@x.io {\"***@x.io"#),
+            ("a$b@x.io", "a***@x.io"),
         ] {
             assert_eq!(masked(text), expected);
         }

@@ -3,12 +3,11 @@
 //! `monitoring/` holds the rules and the dashboard over these names, `OPERATIONS.md` what each means.
 
 mod label;
-mod recent;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -21,13 +20,10 @@ use prometheus_client::registry::{Registry, Unit};
 use self::label::{Build, Customers, Ended, Known, Lost, Standing, Subject, Trigger};
 use crate::bus::Backlog;
 use crate::engine::rules::Rules;
-use crate::engine::verdict::Why;
 use crate::history::{Stage, Totals};
-use crate::plan::IncomingEvent;
 use crate::standing::StepCounts;
 
 pub use label::{JobOutcome, SpansLost};
-pub use recent::{Failure, Recent};
 
 /// Seconds from 1 ms to 15 min.
 const BUCKETS: [f64; 16] =
@@ -40,6 +36,8 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
+    /// Whose turn it is to fill and tell.
+    turn: Mutex<()>,
     /// The label values in use: their number is bounded, whatever is published.
     known: Known,
     build: Family<Build, Gauge>,
@@ -61,11 +59,12 @@ struct Inner {
     last_fetch: Gauge<f64, AtomicU64>,
     bus_up: Gauge,
     backend_up: Gauge,
+    history_up: Gauge,
+    history_dropped: Counter,
     manifests_refused: Gauge,
     spans_sent: Counter,
     spans_lost: Family<Lost, Counter>,
     spans_waiting: Gauge,
-    recent: Recent,
 }
 
 /// A Job that runs, until dropped.
@@ -86,6 +85,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("dispatcher");
         let inner = Inner {
+            turn: Mutex::default(),
             known: Known::default(),
             build: Family::default(),
             received: Family::default(),
@@ -106,11 +106,12 @@ impl Default for Metrics {
             last_fetch: Gauge::default(),
             bus_up: Gauge::default(),
             backend_up: Gauge::default(),
+            history_up: Gauge::default(),
+            history_dropped: Counter::default(),
             manifests_refused: Gauge::default(),
             spans_sent: Counter::default(),
             spans_lost: Family::default(),
             spans_waiting: Gauge::default(),
-            recent: Recent::default(),
             registry: Registry::default(),
         };
         inner.register(&mut registry);
@@ -141,6 +142,9 @@ impl Inner {
         );
         to.register("bus_up", "1 while the bus answers", self.bus_up.clone());
         to.register("backend_up", "1 while a Job could be started", self.backend_up.clone());
+        to.register("history_up", "1 while the history is written and can be read", self.history_up.clone());
+        let dropped = self.history_dropped.clone();
+        to.register("history_dropped", "Runs of this dispatcher that are missing in the history", dropped);
         to.register("bus_waiting", "Messages that wait in the bus", self.waiting.clone());
         to.register("bus_in_flight", "Messages taken and not answered", self.in_flight.clone());
         to.register("step_events", "Events of a step, of all dispatchers, by state", self.steps.clone());
@@ -257,18 +261,6 @@ impl Metrics {
         self.0.last_fetch.set(Utc::now().timestamp_millis() as f64 / 1000.0);
     }
 
-    /// An event did not end well; with a delay it is tried again.
-    pub fn failure(&self, subject: &str, event: Option<&IncomingEvent>, why: &Why, again: Option<Duration>) {
-        self.0.recent.push(Failure {
-            at: Utc::now(),
-            subject: subject.to_owned(),
-            event_id: event.map(|event| event.id().to_owned()).unwrap_or_default(),
-            class: why.class.clone(),
-            reason: why.reason.clone(),
-            again,
-        });
-    }
-
     /// An event was given up.
     pub fn dead_lettered(&self, subject: &str) {
         self.0.dead_letters.get_or_create(&self.0.subject(subject)).inc();
@@ -317,6 +309,12 @@ impl Metrics {
         self.0.backend_up.set(up.into());
     }
 
+    /// Whether the history is written and can be read, and how many runs are missing in it by now.
+    pub fn history(&self, up: bool, dropped: u64) {
+        self.0.history_up.set(up.into());
+        self.0.history_dropped.inc_by(dropped.saturating_sub(self.0.history_dropped.get()));
+    }
+
     /// Whether the newest manifests are refused.
     pub fn manifests_refused(&self, refused: bool) {
         self.0.manifests_refused.set(refused.into());
@@ -337,9 +335,11 @@ impl Metrics {
         self.0.spans_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// The last failures.
-    pub fn recent(&self) -> &Recent {
-        &self.0.recent
+    /// The text after what is asked for only when somebody looks was filled in. One at a time: some of it is cleared first.
+    pub fn told(&self, fill: impl FnOnce(&Self)) -> String {
+        let _turn = self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        fill(self);
+        self.text()
     }
 
     /// All in the `OpenMetrics` text format.

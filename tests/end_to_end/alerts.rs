@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::prometheus::Prometheus;
-use tests::{http, wait};
+use tests::{http, vendor, wait};
 
 use crate::system::{LIMIT, System, registration};
 
@@ -110,4 +111,26 @@ fn the_metrics_are_named_as_prometheus_wants_them() {
     let said = lint.wait_with_output().expect("promtool ends");
     let words = String::from_utf8_lossy(&said.stderr).into_owned() + &String::from_utf8_lossy(&said.stdout);
     assert!(said.status.success() && words.trim().is_empty(), "{words}\n{older}");
+}
+
+/// Longer than the half minute after which a fetch without an answer makes a dispatcher unready.
+const HANGS_FOR: Duration = Duration::from_secs(36);
+
+#[test]
+fn a_step_that_has_all_its_places_and_hangs_leaves_the_dispatcher_ready() {
+    let system = System::start();
+    let dispatcher = system.dispatcher();
+    system.vendor.set(vendor::Mode::Hang);
+    // Of eight places one step takes six at most.
+    for number in 0..8 {
+        system.publish(&registration(&format!("Hanging {number}")));
+    }
+    let hanging = "job_runs WHERE trigger_name = 'marketing-notified-trigger' AND state = 'running'";
+    wait::until(LIMIT, "the step has all its places", || (system.database.count(hanging) >= 6).then_some(()));
+    let until = Instant::now() + HANGS_FOR;
+    while Instant::now() < until {
+        let ready = http::get(dispatcher.port, "/readyz").expect("an answer");
+        assert_eq!((ready.status, ready.body.trim()), (200, "ready"));
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::scratch::Scratch;
-use tests::{http, wait};
+use tests::{block_on, http, vendor, wait};
 
 use crate::dispatcher::copy;
 use crate::system::{LIMIT, System, registration, shipped_events};
@@ -151,8 +151,9 @@ fn of_books(system: &System, failed: usize) -> Counts {
         step.expect("a step")[4] += 1;
     }
     counts.steps.get_mut("customer-registered").expect("a step")[3] = failed;
+    let onboarded = system.onboarded();
     let amounts =
-        [("stuck", failed), ("trying_again", 0), ("under_way", 0), ("onboarded", system.onboarded())];
+        [("stuck", failed), ("trying_again", 0), ("under_way", 0), ("onboarded", onboarded), ("given_up", 0)];
     counts.customers = amounts.map(|(stage, amount)| (stage.to_owned(), amount)).into();
     counts
 }
@@ -208,4 +209,112 @@ fn page_status_and_metrics_agree_with_the_books_after_a_crash_and_a_restart_of_o
     assert!(status.contains("stuck") && status.contains("not this one"), "{status}");
     let page = http::get(first.port, &format!("/customers/{customer}")).unwrap().body;
     assert!(page.contains("not this one") && page.contains("NotPlanned"), "{page}");
+}
+
+/// Publishes to `customer-saved` with a header.
+fn publish_with(system: &System, event: &Value, header: (&str, &str)) {
+    let context = system.nats.jetstream();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert(header.0, header.1);
+    let payload = event.to_string().into_bytes().into();
+    block_on(async { context.publish_with_headers("customer-saved", headers, payload).await?.await })
+        .expect("an acknowledgement");
+}
+
+/// An event about this customer, which fails because it is no id.
+fn saved(customer: &str, name: &str) -> Value {
+    let mut event = registration(name);
+    event["type"] = json!("disco.knapscen.customer.saved");
+    event["subject"] = json!(customer);
+    event["data"]["customer_id"] = json!(customer);
+    event
+}
+
+#[test]
+fn no_event_stops_the_history_on_a_server_whatever_it_holds() {
+    let system = System::start();
+    let dispatcher = system.dispatcher();
+    let grows = "\u{130}".repeat(128);
+    let long = "\u{1f600}".repeat(300);
+    for event in [
+        saved("spaces", "Plain"),
+        saved("spaces ", "Plain"),
+        saved(" spaces  ", "Plain"),
+        saved("grows", &grows),
+        saved(&long, &long),
+        saved("controls\u{0}\t\u{7f}\u{202e}", "controls\u{0}\u{1}\u{feff}"),
+    ] {
+        system.nats.publish("customer-saved", &event);
+    }
+    publish_with(&system, &saved("many-replays", "Plain"), ("Replay", "4000000000"));
+    system.until_dead_letters(7);
+    system.publish(&registration("Behind Ltd"));
+    system.until_onboarded(1);
+    wait::until(LIMIT, "the history goes on", || {
+        (amount(&system, "customer", "", "3") == 1 && system.database.count("job_runs") == 7 + 9)
+            .then_some(())
+    });
+    let one = |sql: &str| system.database.text(sql);
+    assert_eq!(one("SELECT failed FROM customer_states WHERE id = 'spaces'"), "3");
+    assert_eq!(one("SELECT CHAR_LENGTH(search) FROM customer_states WHERE id = 'grows'"), "128");
+    assert_eq!(one("SELECT replay FROM job_runs WHERE customer_id = 'many-replays'"), i32::MAX.to_string());
+    assert_eq!(amount(&system, "customer", "", "0"), 5);
+    let metrics = http::get(dispatcher.port, "/metrics").expect("metrics").body;
+    for line in ["dispatcher_history_up 1", "dispatcher_history_dropped_total 0"] {
+        assert!(metrics.lines().any(|one| one == line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn what_the_command_line_does_to_dead_letters_is_written_down_and_told_to_their_customers() {
+    let system = System::start();
+    let dispatcher = system.dispatcher();
+    for _ in 0..2 {
+        system.nats.publish("customer-saved", &saved("nobody", "Nobody Ltd"));
+    }
+    let numbers: Vec<_> =
+        system.until_dead_letters(2).iter().map(|letter| letter["number"].to_string()).collect();
+    let command = |arguments: &[&str]| system.command(arguments).set("USER", "ann").run_to(0).output;
+    command(&["dead-letters", "drop", &numbers[0]]);
+    let letters = system.dead_letters();
+    assert_eq!((letters.len(), letters[0]["number"].to_string()), (1, numbers[1].clone()));
+    let stuck = command(&["status", "nobody", "--output", "json"]);
+    assert!(stuck.contains("\"state\":\"stuck\""), "the other event is still there: {stuck}");
+    command(&["dead-letters", "drop", &numbers[1]]);
+    let given_up = command(&["status", "nobody", "--output", "json"]);
+    assert!(given_up.contains("\"state\":\"given up\""), "{given_up}");
+    let page = http::get(dispatcher.port, "/customers/nobody").expect("a page").body;
+    assert!(page.contains("given up") && page.contains("failed, dropped"), "{page}");
+    wait::until(LIMIT, "the metrics say so", || {
+        let metrics = http::get(dispatcher.port, "/metrics").ok()?.body;
+        let says = |line| metrics.lines().any(|one| one == line);
+        (says("dispatcher_customers{stage=\"stuck\"} 0")
+            && says("dispatcher_customers{stage=\"given_up\"} 1"))
+        .then_some(())
+    });
+    let acts = "operator_actions WHERE operator = 'ann' AND address = 'command line' AND action = 'drop' AND outcome = 'done'";
+    assert_eq!(system.database.count(acts), 2);
+}
+
+#[test]
+fn a_stopping_dispatcher_tells_the_history_how_its_last_jobs_ended() {
+    let system = System::start();
+    system.vendor.set(vendor::Mode::Hang);
+    let program = tests::program::Program::dispatcher()
+        .settings(system.nats.settings())
+        .settings(system.database.settings())
+        .set("DISPATCHER_GRACE", "1");
+    let dispatcher = crate::system::start_dispatcher(
+        program,
+        &system.scratch,
+        &system.secret(),
+        &shipped_events(),
+        "state",
+    );
+    system.publish(&registration("Hanging Ltd"));
+    let hanging = "job_runs WHERE trigger_name = 'marketing-notified-trigger' AND state = 'running'";
+    wait::until(LIMIT, "the vendor is asked", || (system.database.count(hanging) == 1).then_some(()));
+    assert_eq!(dispatcher.running.terminate().code, Some(0));
+    assert_eq!(system.database.count("job_runs WHERE state = 'running'"), 0);
+    assert_eq!(system.database.count("job_runs WHERE state = 'handed_back'"), 1);
 }

@@ -44,6 +44,28 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
 return poor;
 "#;
 
+/// Finds every part of a graphic that stands out too little from the ground beside it (WCAG 1.4.11).
+const GRAPHICS: &str = r#"
+const canvas = document.createElement("canvas"); canvas.width = canvas.height = 1;
+const pen = canvas.getContext("2d", { willReadFrequently: true });
+const light = (color, opacity, below) => {
+  pen.globalAlpha = 1; pen.fillStyle = below; pen.fillRect(0, 0, 1, 1);
+  pen.globalAlpha = opacity; pen.fillStyle = color; pen.fillRect(0, 0, 1, 1);
+  return Array.from(pen.getImageData(0, 0, 1, 1).data).slice(0, 3).map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+};
+const ground = getComputedStyle(document.body).backgroundColor;
+const poor = [];
+for (const part of document.querySelectorAll(".bar rect")) {
+  const style = getComputedStyle(part);
+  const [a, b] = [light(style.fill, style.opacity, ground), light(ground, 1, ground)].sort((x, y) => y - x);
+  if ((a + 0.05) / (b + 0.05) < 3) poor.push(part.getAttribute("class"));
+  // What lies side by side is told apart by its height.
+  const next = part.nextElementSibling;
+  if (next && Number(next.getAttribute("height")) < 1.5 * Number(part.getAttribute("height"))) poor.push("height of " + next.getAttribute("class"));
+}
+return poor;
+"#;
+
 struct Ground {
     system: System,
     dispatcher: crate::system::Dispatcher,
@@ -90,6 +112,36 @@ impl Ground {
         wait::until(LIMIT, "customers are stuck", || {
             (self.system.database.count("customer_states WHERE stage = 0") >= count).then_some(())
         });
+    }
+
+    fn press(&self, key: &str, code: u32) {
+        let text = if key == "Enter" { "\r" } else { "" };
+        for kind in ["keyDown", "keyUp"] {
+            let key =
+                json!({"type": kind, "key": key, "code": key, "text": text, "windowsVirtualKeyCode": code});
+            self.browser.command("Input.dispatchKeyEvent", &key);
+        }
+    }
+
+    /// By the keyboard, until an element of this selector has the focus.
+    fn tab_to(&self, selector: &str) {
+        let there = format!("return document.activeElement.matches({selector:?})");
+        for _ in 0..60 {
+            if self.browser.script(&there) == json!(true) {
+                return;
+            }
+            self.press("Tab", 9);
+        }
+        panic!("no Tab leads to {selector}");
+    }
+
+    fn focused(&self) -> serde_json::Value {
+        self.browser.script("return document.activeElement.id")
+    }
+
+    /// Where it is over nothing that holds.
+    fn move_pointer_away(&self) {
+        self.browser.command("Input.dispatchMouseEvent", &json!({"type": "mouseMoved", "x": 1, "y": 1}));
     }
 
     fn check_no_complaints(&self) {
@@ -194,6 +246,7 @@ fn every_page_is_readable_in_light_and_dark_on_a_desk_and_on_a_phone() {
         ("stuck", &stuck),
         ("dead-letters", "/dead-letters"),
         ("letter", &letter),
+        ("drop", "drop"),
         ("triggers", "/triggers"),
         ("login", "/login"),
         ("logs", &logs),
@@ -206,13 +259,19 @@ fn every_page_is_readable_in_light_and_dark_on_a_desk_and_on_a_phone() {
         ground.browser.scheme(scheme);
         ground.browser.size(width, height);
         for (name, path) in pages {
-            ground.open(path);
+            if path == "drop" {
+                ground.open("/dead-letters");
+                ground.browser.click("button[value=drop]");
+            } else {
+                ground.open(path);
+            }
             let wide = ground.browser.script("return document.documentElement.scrollWidth");
             assert!(
                 wide.as_u64().is_some_and(|wide| wide <= u64::from(width)),
                 "{name} is {wide} wide ({looks})"
             );
             assert_eq!(ground.browser.script(CONTRAST), json!([]), "{name} ({looks})");
+            assert_eq!(ground.browser.script(GRAPHICS), json!([]), "{name} ({looks})");
             ground.browser.picture(&folder.join(format!("{name}-{looks}.png")));
         }
     }
@@ -230,16 +289,82 @@ fn the_keyboard_reaches_the_content_first() {
     let ground = Ground::start();
     ground.open("/");
     let focused = || ground.browser.script("return document.activeElement.textContent.trim()");
-    let press = || {
-        for kind in ["keyDown", "keyUp"] {
-            let key = json!({"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9});
-            ground.browser.command("Input.dispatchKeyEvent", &key);
-        }
-    };
-    press();
+    ground.press("Tab", 9);
     assert_eq!(focused(), json!("Skip to the content"));
-    press();
+    ground.press("Tab", 9);
     assert_eq!(focused(), json!("Onboarding"));
     let outline = "return getComputedStyle(document.activeElement).outlineStyle";
     assert_eq!(ground.browser.script(outline), json!("solid"));
+}
+
+#[test]
+fn the_keyboard_replays_the_letter_that_it_has_reached_whatever_comes_meanwhile() {
+    let ground = Ground::start();
+    ground.publish_hopeless("First Ltd");
+    ground.publish_hopeless("Second Ltd");
+    ground.until_stuck(2);
+    let numbers: Vec<_> =
+        ground.system.until_dead_letters(2).iter().map(|letter| letter["number"].to_string()).collect();
+    ground.log_in("/dead-letters");
+    ground.move_pointer_away();
+    ground.browser.until_text("#live", "Live");
+    let second = format!("replay-{}", numbers[1]);
+    ground.tab_to(&format!("#{second}"));
+    // The first one goes and a third one comes while the finger is over the key.
+    ground.system.command(&["dead-letters", "drop", &numbers[0]]).run_to(0);
+    ground.publish_hopeless("Third Ltd");
+    ground.until_stuck(2);
+    ground.browser.until_text("[data-part=acts]", &format!("drop no. {}", numbers[0]));
+    assert_eq!(ground.focused(), json!(second));
+    assert!(
+        ground.browser.text("[data-part=letters]").contains(&format!("no. {}", numbers[0])),
+        "it is held"
+    );
+    ground.press("Enter", 13);
+    ground.browser.until_text(".note.good", "1 dead letter replayed.");
+    let acts = format!("operator_actions WHERE action = 'replay' AND dead_letter = {}", numbers[1]);
+    assert_eq!(ground.system.database.count(&acts), 1);
+    ground.check_no_complaints();
+}
+
+#[test]
+fn a_list_that_was_held_is_up_to_date_once_the_focus_leaves_and_other_focus_stays_where_it_was() {
+    let ground = Ground::start();
+    ground.publish_hopeless("First Ltd");
+    ground.until_stuck(1);
+    ground.system.until_dead_letters(1);
+    ground.log_in("/dead-letters");
+    ground.move_pointer_away();
+    ground.browser.until_text("#live", "Live");
+    ground.tab_to("[data-part=letters] button[value=drop]");
+    ground.publish_hopeless("Second Ltd");
+    ground.browser.until_text("[data-part=navigation] .badge", "2");
+    let held = "return document.querySelectorAll('[data-part=letters] li').length";
+    assert_eq!(ground.browser.script(held), json!(1));
+    ground.browser.script("document.querySelector('[data-part=navigation] a[href=\"/customers\"]').focus()");
+    wait::until(LIMIT, "the list is up to date", || (ground.browser.script(held) == json!(2)).then_some(()));
+    ground.publish_hopeless("Third Ltd");
+    ground.browser.until_text("[data-part=navigation] .badge", "3");
+    let place = ground.browser.script("return document.activeElement.getAttribute('href')");
+    assert_eq!(place, json!("/customers"), "the navigation was replaced under the focus");
+    ground.check_no_complaints();
+}
+
+#[test]
+fn a_drop_is_confirmed_without_scripts_and_its_customer_is_stuck_no_more() {
+    let ground = Ground::start();
+    ground.publish_hopeless("Platinum Ltd");
+    ground.until_stuck(1);
+    ground.system.until_dead_letters(1);
+    ground.browser.scripts(false);
+    ground.log_in("/dead-letters");
+    ground.browser.click("button[value=drop]");
+    ground.browser.until_text("h1", "Drop this event for good?");
+    assert_eq!(ground.system.dead_letters().len(), 1);
+    ground.browser.click("main button.danger");
+    ground.browser.until_text(".note.good", "1 dead letter dropped.");
+    assert_eq!(ground.system.dead_letters().len(), 0);
+    ground.open("/customers");
+    ground.browser.until_text("[data-part=customers]", "given up");
+    ground.check_no_complaints();
 }

@@ -1,4 +1,6 @@
 //! An OTLP receiver over HTTP: decodes the protobuf that it gets, keeps the spans, and is away or silent on demand.
+//!
+//! Decodes by the numbers of opentelemetry/proto/…/v1, not with what the product encodes with.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,13 +11,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as Any};
-use prost::Message;
 use tokio::task::JoinHandle;
 
+use crate::wire::{Field, message};
 use crate::{port, runtime};
 
 /// One span as it came.
@@ -148,50 +146,87 @@ async fn take(State(record): State<Arc<Mutex<Record>>>, headers: HeaderMap, body
             if headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind != "application/x-protobuf") {
                 return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
             }
-            let Ok(request) = ExportTraceServiceRequest::decode(body) else {
-                return StatusCode::BAD_REQUEST.into_response();
-            };
-            record.lock().expect("the record").spans.extend(spans(request));
-            let answer = ExportTraceServiceResponse::default().encode_to_vec();
-            ([(header::CONTENT_TYPE, "application/x-protobuf")], answer).into_response()
+            let Some(spans) = spans(&body) else { return StatusCode::BAD_REQUEST.into_response() };
+            record.lock().expect("the record").spans.extend(spans);
+            // An answer with nothing in it: everything was taken.
+            ([(header::CONTENT_TYPE, "application/x-protobuf")], Vec::new()).into_response()
         }
     }
 }
 
-fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
+/// `ExportTraceServiceRequest`.
+fn spans(request: &[u8]) -> Option<Vec<Span>> {
     let mut found = Vec::new();
-    for group in request.resource_spans {
-        let resource = attributes(group.resource.unwrap_or_default().attributes);
-        for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            found.push(Span {
-                trace: hex(&span.trace_id),
-                id: hex(&span.span_id),
-                parent: hex(&span.parent_span_id),
-                name: span.name,
-                from: span.start_time_unix_nano,
-                to: span.end_time_unix_nano,
-                attributes: attributes(span.attributes),
-                events: span
-                    .events
-                    .into_iter()
-                    .map(|event| (event.name, attributes(event.attributes)))
-                    .collect(),
-                failed: span.status.is_some_and(|status| status.code == 2),
-                resource: resource.clone(),
-            });
+    for group in all(request, 1)? {
+        let resource = match all(group, 1)?.first() {
+            Some(resource) => attributes(resource, 1)?,
+            None => BTreeMap::new(),
+        };
+        for scope in all(group, 2)? {
+            for one in all(scope, 2)? {
+                found.push(span(one, &resource)?);
+            }
         }
     }
-    found
+    Some(found)
 }
 
-fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, String> {
-    let text = |value: Option<Any>| match value {
-        Some(Any::StringValue(text)) => text,
-        Some(Any::IntValue(number)) => number.to_string(),
-        Some(Any::BoolValue(flag)) => flag.to_string(),
-        other => format!("{other:?}"),
-    };
-    pairs.into_iter().map(|pair| (pair.key, text(pair.value.and_then(|value| value.value)))).collect()
+fn span(bytes: &[u8], resource: &BTreeMap<String, String>) -> Option<Span> {
+    let fields = message(bytes)?;
+    let last =
+        |wanted: u64| fields.iter().rev().find(|(number, _)| *number == wanted).map(|(_, field)| *field);
+    let id = |wanted: u64| last(wanted).map(|field| hex(field.bytes())).unwrap_or_default();
+    let mut events = Vec::new();
+    for event in all(bytes, 11)? {
+        let name = message(event)?.into_iter().find(|(number, _)| *number == 2)?.1.text();
+        events.push((name, attributes(event, 3)?));
+    }
+    let status = last(15).map(|status| message(status.bytes()));
+    let code = status.flatten().and_then(|status| status.into_iter().find(|(number, _)| *number == 3));
+    Some(Span {
+        trace: id(1),
+        id: id(2),
+        parent: id(4),
+        name: last(5)?.text(),
+        from: last(7)?.number(),
+        to: last(8)?.number(),
+        attributes: attributes(bytes, 9)?,
+        events,
+        failed: code.is_some_and(|(_, code)| code.number() == 2),
+        resource: resource.clone(),
+    })
+}
+
+/// Every value of a repeated field of messages.
+fn all(bytes: &[u8], wanted: u64) -> Option<Vec<&[u8]>> {
+    let fields = message(bytes)?.into_iter().filter(|(number, _)| *number == wanted);
+    Some(fields.map(|(_, field)| field.bytes()).collect())
+}
+
+/// `KeyValue`, whose `AnyValue` is a text, a flag or a whole number.
+fn attributes(bytes: &[u8], number: u64) -> Option<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for pair in all(bytes, number)? {
+        let (mut key, mut value) = (String::new(), String::new());
+        for (number, field) in message(pair)? {
+            match number {
+                1 => key = field.text(),
+                2 => value = any(field)?,
+                other => panic!("a KeyValue has no field {other}"),
+            }
+        }
+        found.insert(key, value);
+    }
+    Some(found)
+}
+
+fn any(value: Field<'_>) -> Option<String> {
+    Some(match message(value.bytes())?.first()? {
+        (1, text) => text.text(),
+        (2, flag) => (flag.number() != 0).to_string(),
+        (3, number) => number.number().cast_signed().to_string(),
+        (other, _) => panic!("an AnyValue of kind {other}"),
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -26,6 +26,7 @@ pub mod scratch;
 pub mod smtp;
 pub mod vendor;
 pub mod wait;
+pub mod wire;
 
 use std::sync::OnceLock;
 

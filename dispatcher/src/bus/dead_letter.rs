@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::delivery::replay_count;
 use super::message::{MESSAGE_ID, Message, REPLAY, header};
 use super::{Delivery, Error, Result};
+use crate::logging::masked;
 
 /// Longest text of a fact, in bytes.
 const FACT_LIMIT: usize = 2048;
@@ -71,10 +72,14 @@ pub struct DeadLetter {
 pub struct Filter {
     /// This subject only.
     pub subject: Option<String>,
-    /// Only where this text occurs in the customer, or else in the message.
+    /// Only where this text occurs in the customer, or else in the event.
     pub customer: Option<String>,
     /// Only where this text occurs in the class, the reason or the job's words.
     pub reason: Option<String>,
+    /// Look only at what anybody may see, addresses masked and no event: whether something matches would else tell it.
+    pub masked: bool,
+    /// With the events; without them a letter's payload is empty.
+    pub payloads: bool,
     /// Begin after this number: [`Page::next`] of the page before.
     pub after: u64,
     /// At most so many.
@@ -103,17 +108,32 @@ pub(super) struct Letter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { subject: None, customer: None, reason: None, after: 0, limit: 100 }
+        let (subject, customer, reason) = (None, None, None);
+        Self { subject, customer, reason, masked: false, payloads: true, after: 0, limit: 100 }
     }
 }
 
 impl Filter {
-    /// Whether the letter is wanted. Text is compared without case.
-    pub(super) fn matches(&self, letter: &DeadLetter) -> bool {
-        let has = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
+    /// Whether the events have to be read.
+    pub(super) const fn reads_payloads(&self) -> bool {
+        self.payloads || (self.customer.is_some() && !self.masked)
+    }
+
+    /// The letter as it is wanted, if it is.
+    pub(super) fn apply(&self, letter: DeadLetter) -> Option<DeadLetter> {
+        let wanted = self.matches(&letter);
+        let payload = if self.payloads { letter.payload.clone() } else { Bytes::new() };
+        wanted.then_some(DeadLetter { payload, ..letter })
+    }
+
+    /// Text is compared without case.
+    fn matches(&self, letter: &DeadLetter) -> bool {
+        let shown = |text: &str| if self.masked { masked(text).to_lowercase() } else { text.to_lowercase() };
+        let has = |text: &str, part: &str| shown(text).contains(&part.to_lowercase());
         let subject = self.subject.as_ref().is_none_or(|subject| *subject == letter.subject);
         let customer = self.customer.as_ref().is_none_or(|part| {
-            has(&letter.info.customer, part) || has(&String::from_utf8_lossy(&letter.payload), part)
+            has(&letter.info.customer, part)
+                || (!self.masked && has(&String::from_utf8_lossy(&letter.payload), part))
         });
         let reason = self.reason.as_ref().is_none_or(|part| {
             [&letter.info.class, &letter.info.reason, &letter.info.message].iter().any(|text| has(text, part))

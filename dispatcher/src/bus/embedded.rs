@@ -15,12 +15,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use sqlx::SqlitePool;
 use tokio::time::Instant;
 
 use super::dead_letter::Letter;
 use super::delivery::{self, replay_count};
+use super::fetches::Fetches;
 use super::{Access, Backlog, DeadLetter, Delivery, Error, Filter, Health, Message, Page, Receipt, Result};
 use file::Lock;
 use store::{Action, Answer, Leased};
@@ -44,7 +45,7 @@ struct Inner {
     heartbeat: Duration,
     /// Held by the process that consumes.
     lock: Mutex<Option<Lock>>,
-    last_fetch: Mutex<Option<DateTime<Utc>>>,
+    fetches: Fetches,
 }
 
 /// The answers to one delivery.
@@ -77,7 +78,7 @@ impl Embedded {
             lease: settings.lease,
             heartbeat: settings.heartbeat,
             lock,
-            last_fetch: Mutex::default(),
+            fetches: Fetches::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -103,13 +104,21 @@ impl Embedded {
         let max = i64::try_from(max).unwrap_or(i64::MAX);
         let deadline = Instant::now() + self.inner.heartbeat;
         let news = self.inner.writer.news(subject);
+        let asked = self.inner.fetches.begin(subject);
         loop {
             // Listen before looking, so that a message published in between is not missed.
             let mut published = std::pin::pin!(news.notified());
             published.as_mut().enable();
             let lease = Action::Lease { subject: subject.to_owned(), max, lease: self.inner.lease };
-            let Answer::Leased(leased) = self.inner.writer.run(lease).await? else { return Ok(Vec::new()) };
-            *self.inner.last_fetch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Utc::now());
+            let leased = match self.inner.writer.run(lease).await {
+                Ok(Answer::Leased(leased)) => leased,
+                Ok(_) => return Ok(Vec::new()),
+                Err(error) => {
+                    asked.ended(false);
+                    return Err(error);
+                }
+            };
+            asked.answered();
             let due = leased.next_due.map(|due| Instant::now() + due);
             let deliveries = self.deliveries(leased);
             if !deliveries.is_empty() || Instant::now() >= deadline {
@@ -168,14 +177,8 @@ impl Embedded {
     }
 
     pub(super) async fn check(&self, within: Duration) -> Health {
-        let last_fetch = *self.inner.last_fetch.lock().unwrap_or_else(PoisonError::into_inner);
-        let late = last_fetch.filter(|last| (Utc::now() - *last).to_std().unwrap_or_default() > within);
-        let problem = match (self.subjects().await, late) {
-            (Err(error), _) => Some(error.to_string()),
-            (Ok(_), Some(last)) => Some(format!("nothing was fetched from the queue since {last}")),
-            (Ok(_), None) => None,
-        };
-        Health { last_fetch, problem }
+        let problem = self.subjects().await.err().map(|error| error.to_string());
+        Health { problem: problem.or_else(|| self.inner.fetches.late(within)) }
     }
 
     pub(super) async fn close(&self) {

@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
-use chrono::Utc;
 
 use super::dead_letter::Letter;
+use super::fetches::Fetches;
 use super::{Backlog, Delivery, Error, Health, Message, Receipt, Result, Settings};
 use api::Api;
 use consumer::Consumer;
@@ -43,6 +43,7 @@ struct Inner {
     listed: BTreeSet<String>,
     /// What this process has asked for: repaired when somebody removes it.
     subjects: Mutex<BTreeSet<String>>,
+    fetches: Fetches,
     /// By subject: those ensured or fetched by this process.
     consumers: Mutex<BTreeMap<String, Arc<Consumer>>>,
 }
@@ -55,8 +56,15 @@ impl JetStream {
         stream.check(&api).await?;
         let times = Times { lease: settings.lease, heartbeat: settings.heartbeat };
         let listed = settings.subjects.iter().cloned().collect();
-        let inner =
-            Inner { api, stream, times, listed, subjects: Mutex::default(), consumers: Mutex::default() };
+        let inner = Inner {
+            api,
+            stream,
+            times,
+            listed,
+            subjects: Mutex::default(),
+            fetches: Fetches::default(),
+            consumers: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -72,7 +80,9 @@ impl JetStream {
     }
 
     pub(super) async fn fetch(&self, subject: &str, max: usize) -> Result<Vec<Delivery>> {
+        let asked = self.inner.fetches.begin(subject);
         let fetched = self.consumer(subject).fetch(max).await;
+        asked.ended(fetched.is_ok());
         if fetched.as_ref().is_err_and(Error::try_again) && self.inner.api.connected() {
             self.repair().await?; // somebody may have removed the stream
         }
@@ -100,14 +110,9 @@ impl JetStream {
     }
 
     pub(super) async fn check(&self, within: Duration) -> Health {
-        let last_fetch = self.consumers().iter().filter_map(|consumer| consumer.last_answer()).min();
-        let late = last_fetch.filter(|last| (Utc::now() - *last).to_std().unwrap_or_default() > within);
-        let problem = match (late, self.repair().await) {
-            (_, Err(error)) => Some(error.to_string()),
-            (Some(last), Ok(())) => Some(format!("no message and no heartbeat on a subject since {last}")),
-            (None, Ok(())) => None,
-        };
-        Health { last_fetch, problem }
+        let repaired = self.repair().await;
+        let problem = repaired.err().map(|error| error.to_string());
+        Health { problem: problem.or_else(|| self.inner.fetches.late(within)) }
     }
 
     pub(super) async fn close(&self) {

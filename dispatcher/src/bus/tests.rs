@@ -63,6 +63,8 @@ on_both![
     dead_letters::headers_that_steer_the_server_do_no_harm,
     dead_letters::a_message_as_large_as_may_be_is_kept_whole,
     dead_letters::a_long_message_of_the_job_is_cut,
+    dead_letters::letters_with_gaps_between_them_are_all_found_once,
+    dead_letters::a_masked_search_looks_at_nothing_that_is_not_shown,
 ];
 
 /// A test that hangs fails.

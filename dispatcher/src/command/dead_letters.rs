@@ -4,18 +4,22 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
+use shared::config::Environment;
 use shared::error::{Error, Result};
 
 use super::output::Output;
 use super::{bus_access, print};
 use crate::bus::{Bus, DeadLetter, Filter};
+use crate::history::{History, Keep};
 use crate::logging::masked;
+use crate::operator::{self, Operator, Verb as Act};
 use crate::server::view;
 
 /// List, show, replay and drop what could not be handled
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  dispatcher dead-letters list --reason timeout\n  dispatcher dead-letters show 7\n  \
+    after_help = "What is replayed or dropped is written down in the database of DATABASE_URL, or of DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and \
+    DB_NAME, under the name in USER; without one nowhere.\n\nExamples:\n  dispatcher dead-letters list --reason timeout\n  dispatcher dead-letters show 7\n  \
     dispatcher dead-letters replay 7\n  dispatcher dead-letters replay --all --subject swag-ordered"
 )]
 pub(super) struct Arguments {
@@ -93,33 +97,30 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     match arguments.verb {
         Verb::List { common, wanted } => list(&common, wanted).await?,
         Verb::Show { common, number } => show(&common, number).await?,
-        Verb::Replay { common, chosen } => {
-            let bus = bus_access::visit(&common.bus).await?;
-            let numbers = numbers(&bus, chosen).await?;
-            for &number in &numbers {
-                bus.replay(number).await.map_err(bus_access::failed)?.ok_or_else(|| none(number))?;
-            }
-            said(&common, "replayed", &numbers);
-        }
-        Verb::Drop { common, chosen } => {
-            let bus = bus_access::visit(&common.bus).await?;
-            let numbers = numbers(&bus, chosen).await?;
-            for &number in &numbers {
-                if !bus.drop_dead_letter(number).await.map_err(bus_access::failed)? {
-                    return Err(none(number));
-                }
-            }
-            said(&common, "dropped", &numbers);
-        }
+        Verb::Replay { common, chosen } => act(&common, chosen, Act::Replay).await?,
+        Verb::Drop { common, chosen } => act(&common, chosen, Act::Drop).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn said(common: &Common, verb: &str, numbers: &[u64]) {
-    match common.output {
-        Output::Json => print::line(json!({ verb: numbers }).to_string()),
-        Output::Text => print::line(format!("{} {verb}", numbers.len())),
+/// What was done before an error stays done, and written down.
+async fn act(common: &Common, chosen: Chosen, verb: Act) -> Result<()> {
+    let bus = bus_access::visit(&common.bus).await?;
+    let history = History::configured(&Environment::from_process()?, Keep::days(1))?;
+    let name = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let operator =
+        Operator { name: name.unwrap_or_else(|| "unknown".to_owned()), address: "command line".to_owned() };
+    let numbers = numbers(&bus, chosen).await?;
+    for &number in &numbers {
+        let done = operator::act(&bus, history.as_ref(), &operator, verb, number).await;
+        done.map_err(bus_access::failed)?.ok_or_else(|| none(number))?;
     }
+    let said = if verb == Act::Replay { "replayed" } else { "dropped" };
+    match common.output {
+        Output::Json => print::line(json!({ said: numbers }).to_string()),
+        Output::Text => print::line(format!("{} {said}", numbers.len())),
+    }
+    Ok(())
 }
 
 fn none(number: u64) -> Error {
@@ -128,18 +129,25 @@ fn none(number: u64) -> Error {
 
 async fn list(common: &Common, wanted: Wanted) -> Result<()> {
     let bus = bus_access::visit(&common.bus).await?;
-    let letters = all(&bus, wanted).await?;
-    if common.output == Output::Json {
-        for letter in &letters {
-            print::line(view(letter).to_string());
+    let json = common.output == Output::Json;
+    let mut rows = Vec::new();
+    pages(&bus, wanted, json, |letters| {
+        for letter in letters {
+            if json {
+                print::line(view(&letter).to_string());
+            } else {
+                rows.push(row(&letter));
+            }
         }
+    })
+    .await?;
+    if json {
         return Ok(());
     }
-    if letters.is_empty() {
+    if rows.is_empty() {
         print::line("no dead letters");
         return Ok(());
     }
-    let rows: Vec<_> = letters.iter().map(row).collect();
     print::table(&["NUMBER", "FAILED", "SUBJECT", "CUSTOMER", "ATTEMPTS", "CLASS", "REASON"], &rows);
     Ok(())
 }
@@ -173,19 +181,27 @@ async fn numbers(bus: &Bus, chosen: Chosen) -> Result<Vec<u64>> {
     if !chosen.all {
         return Ok(chosen.numbers);
     }
-    Ok(all(bus, chosen.wanted).await?.iter().map(|letter| letter.number).collect())
+    let mut numbers = Vec::new();
+    pages(bus, chosen.wanted, false, |letters| numbers.extend(letters.iter().map(|letter| letter.number)))
+        .await?;
+    Ok(numbers)
 }
 
-async fn all(bus: &Bus, wanted: Wanted) -> Result<Vec<DeadLetter>> {
-    let Wanted { subject, customer, reason } = wanted;
-    let mut filter = Filter { subject, customer, reason, ..Filter::default() };
-    let mut letters = Vec::new();
+/// Page by page: with their events they may be too large for all at once.
+async fn pages(
+    bus: &Bus,
+    Wanted { subject, customer, reason }: Wanted,
+    payloads: bool,
+    mut each: impl FnMut(Vec<DeadLetter>),
+) -> Result<()> {
+    let limit = if payloads { 25 } else { 1000 };
+    let mut filter = Filter { subject, customer, reason, payloads, limit, ..Filter::default() };
     loop {
         let page = bus.dead_letters(&filter).await.map_err(bus_access::failed)?;
-        letters.extend(page.letters);
+        each(page.letters);
         match page.next {
             Some(next) => filter.after = next,
-            None => return Ok(letters),
+            None => return Ok(()),
         }
     }
 }

@@ -34,7 +34,7 @@ enum BackendName {
 /// The service: take events, run Jobs, until told to stop
 #[derive(clap::Args)]
 #[command(
-    after_help = "Tokens come from the environment only: EVENTS_TOKEN for POST /events, ADMIN_TOKEN for dead letters.\n\
+    after_help = "Tokens come from the environment only: EVENTS_TOKEN for POST /events, ADMIN_TOKEN for the page's login and dead letters.\n\
     The history of Jobs is kept in the database of DATABASE_URL, or of DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME; without one, in memory.\n\
     Traces are sent where OTEL_EXPORTER_OTLP_ENDPOINT is set; the other OTEL_ variables are in OPERATIONS.md.\n\n\
     Examples:\n  dispatcher run --backend process --secret knapscen-config=knapscen-config.env\n  \

@@ -13,7 +13,7 @@ use crate::bus::{Access, Bus};
 use crate::engine::rules::Rules;
 use crate::engine::stop::{Stop, Stopper, channel};
 use crate::engine::{Engine, Settings};
-use crate::history::History;
+use crate::history::{History, LAST_WITHIN};
 use crate::manifest::{Problem, Severity};
 use crate::metrics::Metrics;
 use crate::observer::{Observer, Watcher};
@@ -21,6 +21,15 @@ use crate::origin::Origin;
 use crate::plan::Cluster;
 use crate::server::{self, App, AppParts, Tokens};
 use crate::traces::{self, Sending, Traces};
+
+/// How long Jobs that were told to end and the answers to their events may take; what is not answered by then comes again.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the goodbye to the bus may take.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long server, watchers and the like may take to end.
+const TASKS_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a stop may take longer because a collector is slow.
 const LAST_SPANS_WITHIN: Duration = Duration::from_secs(5);
@@ -56,6 +65,8 @@ pub(super) struct Service {
     backend: Backend,
     sending: Option<Sending>,
     stopper: Stopper,
+    history: JoinHandle<()>,
+    history_stopper: Stopper,
     tasks: Vec<JoinHandle<()>>,
     loop_: JoinHandle<()>,
 }
@@ -101,12 +112,25 @@ impl Service {
         let tasks = vec![
             tokio::spawn(server::serve(listener, app.router(), stop.clone())),
             tokio::spawn(follow(rules.clone(), parts.origin, stop.clone())),
-            tokio::spawn(write(history, rules, cluster, stop.clone())),
             tokio::spawn(tidy(backend.clone(), stop.clone())),
         ];
+        let (history_stopper, stop_history) = channel();
+        let history = tokio::spawn(write(history, rules, cluster, stop_history));
         let running = engine.clone();
         let loop_ = tokio::spawn(async move { running.run(&stop).await });
-        Ok(Self { bus, metrics, address, engine, backend, sending, stopper, tasks, loop_ })
+        Ok(Self {
+            bus,
+            metrics,
+            address,
+            engine,
+            backend,
+            sending,
+            stopper,
+            history,
+            history_stopper,
+            tasks,
+            loop_,
+        })
     }
 
     /// Waits for SIGTERM or SIGINT, then stops: running Jobs may finish within the grace time, the rest is handed back.
@@ -132,21 +156,29 @@ impl Service {
         Ok(())
     }
 
-    /// Stops in order: engine, then bus, then the rest.
+    /// Stops in order: engine, then what hangs on it, then the rest. At most the grace time and 18 seconds: OPERATIONS.md says so.
     pub(super) async fn stop(mut self, grace: Duration) {
         self.stopper.drain();
         if tokio::time::timeout(grace, &mut self.loop_).await.is_err() {
             self.stopper.end();
-            drop((&mut self.loop_).await);
+            if tokio::time::timeout(ENDED_WITHIN, &mut self.loop_).await.is_err() {
+                tracing::warn!("not every event could be answered; those come again");
+                self.loop_.abort();
+            }
         }
-        self.bus.close().await;
-        if let Some(sending) = self.sending {
-            sending.close(LAST_SPANS_WITHIN).await;
-        }
+        // Nobody tells of Jobs any more.
+        self.history_stopper.end();
+        let spans = async {
+            if let Some(sending) = self.sending {
+                sending.close(LAST_SPANS_WITHIN).await;
+            }
+        };
+        let bus = tokio::time::timeout(CLOSED_WITHIN, self.bus.close());
+        let history = tokio::time::timeout(LAST_WITHIN + Duration::from_secs(1), self.history);
+        drop(tokio::join!(spans, bus, history));
         self.stopper.end();
-        for task in self.tasks {
-            drop(tokio::time::timeout(Duration::from_secs(2), task).await);
-        }
+        let tasks = futures_util::future::join_all(self.tasks);
+        drop(tokio::time::timeout(TASKS_WITHIN, tasks).await);
     }
 }
 

@@ -129,8 +129,8 @@ fn show_flow(steps: &[StepCounts], totals: &Totals, output: Output) {
 
 fn line(one: &CustomerState) -> Value {
     json!({
-        "id": one.id, "name": one.name, "subscription_tier": one.tier, "state": one.stage.as_str(),
-        "step": one.step, "since": one.changed_at, "why": one.reason, "started_at": one.started_at,
+        "id": one.id, "name": masked(&one.name), "subscription_tier": one.tier, "state": one.stage.as_str(),
+        "step": one.step, "since": one.changed_at, "why": one.reason.as_deref().map(masked), "started_at": one.started_at,
         "onboarded_at": one.onboarded_at, "done": one.done, "open": one.open, "failed": one.failed,
     })
 }
@@ -138,7 +138,7 @@ fn line(one: &CustomerState) -> Value {
 fn row(one: &CustomerState) -> Vec<String> {
     vec![
         one.id.clone(),
-        print::plain(&one.name),
+        print::plain(&masked(&one.name)),
         one.tier.clone(),
         one.stage.as_str().to_owned(),
         one.step.clone(),

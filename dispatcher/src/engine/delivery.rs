@@ -49,22 +49,24 @@ async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop)
             return answer(inner, delivery, None, Vec::new(), Verdict::DeadLetter(why), stop).await;
         }
     };
+    let cause = Arc::new(cause(delivery, &event, taken_at));
     if event.hop_count() > shared::event::MAX_HOPS {
         let reason =
             format!("{} hops are a loop; {} are allowed", event.hop_count(), shared::event::MAX_HOPS);
         let why = Why { class: "HopLimit".into(), reason, ..Why::default() };
+        job::refused(inner, &cause, None, &why.reason);
         return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
     }
     let plans = match plan_safely(inner, delivery, &event).await {
         Ok(plans) => plans,
         Err(why) => {
+            job::refused(inner, &cause, None, &why.reason);
             return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
         }
     };
     if plans.is_empty() {
         inner.metrics.unmatched(&delivery.subject);
     }
-    let cause = Arc::new(cause(delivery, &event, taken_at));
     let ends = run_triggers(inner, delivery, &cause, plans, stop).await;
     let only_ends: Vec<_> = ends.iter().map(|(_, end)| end.clone()).collect();
     let verdict = verdict(&only_ends, delivery.attempt, inner.settings.max_attempts);
@@ -178,7 +180,7 @@ fn unplanned(inner: &Inner, cause: &Arc<Cause>, plan: &TriggerPlan, error: &Plan
     let why = Why { class: format!("Plan-{}", error.stage), reason: error.to_string(), ..Why::default() };
     let may_pass = error.stage == Stage::Missing;
     if !may_pass || cause.attempt >= inner.settings.max_attempts {
-        job::refused(inner, cause, plan, error);
+        job::refused(inner, cause, Some(&plan.trigger), &why.reason);
     }
     if may_pass { End::TryAgain(why) } else { End::Failed(why) }
 }
@@ -237,7 +239,8 @@ async fn answer(
     stop: &Stop,
 ) {
     let key = memory_key(delivery);
-    if !ends.is_empty() && matches!(verdict, Verdict::Ack | Verdict::DeadLetter(_)) {
+    let gone = matches!(verdict, Verdict::Ack) && !ends.is_empty();
+    if gone || matches!(verdict, Verdict::DeadLetter(_)) {
         // An event that never comes again must not be without its run, should this process end now.
         inner.observer.until_kept().await;
     }
@@ -246,9 +249,8 @@ async fn answer(
             persist("acknowledge", delivery, || delivery.ack()).await;
             inner.memory.forget(&key);
         }
-        Verdict::Retry(delay, why) => {
+        Verdict::Retry(delay, _) => {
             inner.memory.keep(&key, &ends);
-            inner.metrics.failure(&delivery.subject, event, &why, Some(delay));
             persist("give back", delivery, || delivery.nak(delay)).await;
         }
         Verdict::HandBack => {
@@ -256,13 +258,12 @@ async fn answer(
             persist("give back", delivery, || delivery.nak(Duration::ZERO)).await;
         }
         Verdict::DeadLetter(why) => {
-            inner.metrics.failure(&delivery.subject, event, &why, None);
             let info = dead_letter_info(event, &ends, &why);
             if dead_letter(inner, delivery, &info, stop).await {
                 inner.metrics.dead_lettered(&delivery.subject);
                 inner.memory.forget(&key);
                 tracing::error!(
-                    nats.subject = delivery.subject, event.id = info.event_id, class = info.class,
+                    nats.subject = delivery.subject, event.id = %masked(&info.event_id), class = info.class,
                     attempts = delivery.attempt, reason = %masked(&info.reason), "dead letter"
                 );
                 persist("end", delivery, || delivery.term()).await;

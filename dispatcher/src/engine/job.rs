@@ -12,7 +12,7 @@ use crate::backend::{Again, Cause as Rule, Outcome, Ran};
 use crate::logging::masked;
 use crate::metrics::JobOutcome;
 use crate::observer::{Cause, JobRun, State};
-use crate::plan::{PlanError, PlannedJob, TriggerPlan};
+use crate::plan::{Identity, PlannedJob};
 
 pub(super) async fn run(
     inner: &Inner,
@@ -56,20 +56,30 @@ pub(super) async fn run(
     End::from(ran.outcome)
 }
 
-/// There is no Job, because the event cannot be planned: a run that failed before it began.
-pub(super) fn refused(inner: &Inner, cause: &Arc<Cause>, plan: &TriggerPlan, error: &PlanError) {
+/// There is no Job, because the event cannot be planned, for a trigger or at all: a run that failed before it began.
+pub(super) fn refused(inner: &Inner, cause: &Arc<Cause>, trigger: Option<&str>, why: &str) {
+    let trigger = trigger.unwrap_or_default();
+    let identity = Identity {
+        trigger: trigger.to_owned(),
+        source: cause.source.clone(),
+        subject: cause.subject.clone(),
+        event_id: cause.id.clone(),
+        replay: cause.replay,
+    };
     let run = JobRun {
-        trigger: plan.trigger.clone(),
+        trigger: trigger.to_owned(),
         namespace: String::new(),
         name: String::new(),
         image: String::new(),
-        event_hash: plan.identity.event_hash(),
+        event_hash: identity.event_hash(),
         cause: Arc::clone(cause),
         handed_at: Utc::now(),
         state: State::Running,
     };
-    inner.observer.job(&run.ended(&Ran::refused(Rule::NotPlanned, error.to_string())));
-    inner.metrics.job_ended(&plan.trigger, JobOutcome::Refused);
+    inner.observer.job(&run.ended(&Ran::refused(Rule::NotPlanned, why)));
+    if !trigger.is_empty() {
+        inner.metrics.job_ended(trigger, JobOutcome::Refused);
+    }
 }
 
 /// From publishing to the start of the first try; a redelivery's wait says nothing about this dispatcher.
@@ -88,7 +98,8 @@ fn log(
 ) {
     let ms = |duration: Option<Duration>| duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     let (wait_ms, run_ms) = (ms(waited), ms(took));
-    let (event_id, job_name, attempt, tries) = (&cause.id, &job.name, cause.attempt, ran.attempts);
+    let event_id = &*masked(&cause.id);
+    let (job_name, attempt, tries) = (&job.name, cause.attempt, ran.attempts);
     match &ran.outcome {
         Outcome::Complete { .. } => tracing::info!(
             event.id = event_id,

@@ -184,10 +184,16 @@ async fn a_loop_ends_after_32_hops() {
         event["hopcount"] = json!(hops);
         ground.publish("customer-saved", event).await;
     }
+    let seen = Arc::clone(&ground.seen);
     let (backend, _, letters) = ground.settled().await;
     assert_eq!(backend.started().len(), 1);
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].info.event_id.as_str(), letters[0].info.class.as_str()), ("e33", "HopLimit"));
+    // Its customer is told why nothing goes on.
+    let seen = seen.lock().unwrap();
+    let told = seen.iter().find(|run| run.cause.id == "e33").unwrap();
+    assert!(format!("{:?}", told.state).contains("33 hops are a loop"), "{told:?}");
+    assert_eq!(told.cause.customer, letters[0].info.customer);
 }
 
 #[tokio::test]

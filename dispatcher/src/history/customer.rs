@@ -8,7 +8,7 @@ use shared::error::{Error, Result};
 
 use super::RunState;
 use super::fold::{groups, marks, rows};
-use super::run::fit;
+use super::run::{customer_key, fit};
 use super::totals::Totals;
 
 /// What a customer needs first: attention, patience, or nothing. In the order of the list.
@@ -22,11 +22,13 @@ pub enum Stage {
     UnderWay,
     /// At the end of the flow.
     Onboarded,
+    /// An operator dropped an event of it that had failed, and nothing else of it goes on.
+    GivenUp,
 }
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Stuck, Self::Retrying, Self::UnderWay, Self::Onboarded];
+    pub const ALL: [Self; 5] = [Self::Stuck, Self::Retrying, Self::UnderWay, Self::Onboarded, Self::GivenUp];
 
     pub(super) const fn code(self) -> i64 {
         match self {
@@ -34,6 +36,22 @@ impl Stage {
             Self::Retrying => 1,
             Self::UnderWay => 2,
             Self::Onboarded => 3,
+            Self::GivenUp => 4,
+        }
+    }
+
+    /// Whether nothing is to come any more: then the newest is the first of the list, and else whoever waits longest.
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Onboarded | Self::GivenUp)
+    }
+
+    /// The state of the runs that tell why a customer does not go on.
+    const fn telling(self) -> Option<RunState> {
+        match self {
+            Self::Stuck => Some(RunState::Failed),
+            Self::Retrying => Some(RunState::TryAgain),
+            Self::GivenUp => Some(RunState::Dropped),
+            Self::UnderWay | Self::Onboarded => None,
         }
     }
 
@@ -49,6 +67,7 @@ impl Stage {
             Self::Retrying => "trying again",
             Self::UnderWay => "under way",
             Self::Onboarded => "onboarded",
+            Self::GivenUp => "given up",
         }
     }
 }
@@ -64,7 +83,7 @@ pub struct CustomerState {
     pub tier: String,
     /// What it needs.
     pub stage: Stage,
-    /// The order within its stage: longest first, but newest first for those at the end.
+    /// The order within its stage: longest first, but newest first for those at an end.
     pub position: i64,
     /// The trigger that tells where it is; empty before the first.
     pub step: String,
@@ -121,7 +140,8 @@ impl CustomerState {
             self.done.into(),
             self.open.into(),
             self.failed.into(),
-            Value::Text(self.name.to_lowercase().into()),
+            // Some letters are longer in lower case.
+            Value::Text(fit(&self.name.to_lowercase(), 128).into()),
         ]
     }
 }
@@ -170,8 +190,8 @@ pub(super) async fn refresh(
             let parts = parts.remove(*id).unwrap_or_default();
             let known = before.get(*id);
             let mut state = derive(id, word, &parts, saved.remove(*id), known, last);
-            if matches!(state.stage, Stage::Stuck | Stage::Retrying) {
-                state.reason = reason(database, id, state.stage).await?;
+            if let Some(telling) = state.stage.telling() {
+                state.reason = reason(database, id, telling).await?;
             }
             totals.count_customer(state.stage, 1);
             match known {
@@ -206,17 +226,18 @@ fn derive(
         parts.iter().filter(|part| part.state == RunState::Complete && last.contains(&part.trigger));
     let at_the_end = at_the_end.map(|part| part.latest).max();
     let onboarded_at = saved.as_ref().and_then(|saved| saved.onboarded_at).or(at_the_end);
+    let onboarded_at = onboarded_at.or_else(|| known.and_then(|known| known.onboarded_at));
     let stage = match () {
         () if onboarded_at.is_some() => Stage::Onboarded,
         () if count(&[RunState::Failed]) > 0 => Stage::Stuck,
         () if count(&[RunState::TryAgain]) > 0 => Stage::Retrying,
+        () if count(&[RunState::Running, RunState::HandedBack]) > 0 => Stage::UnderWay,
+        () if count(&[RunState::Dropped]) > 0 => Stage::GivenUp,
         () => Stage::UnderWay,
     };
     let telling = match stage {
-        Stage::Stuck => latest(&[RunState::Failed]),
-        Stage::Retrying => latest(&[RunState::TryAgain]),
         Stage::UnderWay => latest(&[RunState::Running, RunState::HandedBack]),
-        Stage::Onboarded => None,
+        stage => stage.telling().and_then(|state| latest(&[state])),
     };
     let telling = telling.or_else(|| latest(&RunState::ALL));
     let changed_at = match stage {
@@ -224,7 +245,7 @@ fn derive(
         _ => telling.map(|part| part.latest),
     };
     let changed_at = changed_at.unwrap_or(word.published_at);
-    let direction = if stage == Stage::Onboarded { -1 } else { 1 };
+    let direction = if stage.is_end() { -1 } else { 1 };
     let told = || Some(word.name.clone()).filter(|name| !name.is_empty());
     let name = saved.as_ref().map(|saved| saved.name.clone()).or_else(told);
     let began = known.map_or(word.published_at, |known| known.started_at.min(word.published_at));
@@ -255,7 +276,7 @@ fn derive(
 async fn locked(database: &mut Connection, ids: &[&str]) -> Result<BTreeMap<String, CustomerState>> {
     let sql = format!("SELECT {COLUMNS} FROM customer_states WHERE id IN ({}) ORDER BY id", marks(ids.len()));
     let found = database.locked_rows(&sql, &values(ids)).await?;
-    found.iter().map(|row| CustomerState::read(row).map(|state| (state.id.clone(), state))).collect()
+    found.iter().map(|row| CustomerState::read(row).map(|state| (customer_key(&state.id), state))).collect()
 }
 
 async fn parts(database: &mut Connection, ids: &[&str]) -> Result<BTreeMap<String, Vec<Part>>> {
@@ -266,7 +287,7 @@ async fn parts(database: &mut Connection, ids: &[&str]) -> Result<BTreeMap<Strin
     );
     let mut parts: BTreeMap<String, Vec<Part>> = BTreeMap::new();
     for row in database.rows(&sql, &values(ids)).await? {
-        parts.entry(row.text(0)?).or_default().push(Part {
+        parts.entry(customer_key(&row.text(0)?)).or_default().push(Part {
             trigger: row.text(1)?,
             state: RunState::parse(&row.text(2)?)?,
             count: row.integer(3)?,
@@ -294,11 +315,10 @@ async fn saved(database: &mut Connection, ids: &[&str]) -> Result<BTreeMap<Strin
     Ok(saved)
 }
 
-async fn reason(database: &mut Connection, id: &str, stage: Stage) -> Result<Option<String>> {
-    let failed = if stage == Stage::Stuck { RunState::Failed } else { RunState::TryAgain };
+async fn reason(database: &mut Connection, id: &str, state: RunState) -> Result<Option<String>> {
     let sql = "SELECT message FROM job_runs WHERE customer_id = ? AND superseded = 0 AND state = ? \
                ORDER BY handed_at DESC LIMIT 1";
-    let row = database.row(sql, &[id.into(), failed.as_str().into()]).await?;
+    let row = database.row(sql, &[id.into(), state.as_str().into()]).await?;
     row.map_or(Ok(None), |row| row.optional_text(0))
 }
 

@@ -1,9 +1,10 @@
 //! How long the history is kept, and its oldest part removed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chrono::Utc;
-use shared::database::Connection;
+use chrono::{DateTime, Utc};
+use shared::database::{Connection, Row, Value};
 use shared::error::Result;
 
 use super::fold::{groups, marks};
@@ -11,7 +12,6 @@ use super::totals::Totals;
 use super::{RunState, Stage};
 
 /// Rows that one transaction removes.
-const AT_ONCE: usize = 512;
 const MOST: i64 = 512;
 
 /// Runs that a history in memory holds.
@@ -20,9 +20,9 @@ const IN_MEMORY_RUNS: i64 = 20_000;
 /// How long, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
-    /// Ended runs and onboarded customers that are older go.
+    /// Runs that are older go, and customers that have none left.
     pub age: Duration,
-    /// More runs than this are never kept; the oldest ended ones go.
+    /// More runs than this are never kept; the oldest go, ended ones first.
     pub runs: Option<i64>,
 }
 
@@ -37,7 +37,7 @@ impl Keep {
     }
 }
 
-/// Removes a part of what is too old; `true` while there is more.
+/// Removes a part of what is too old or too much, and the customers that have no run left; `true` while there is more.
 pub(super) async fn prune(database: &mut Connection, keep: Keep) -> Result<bool> {
     let cutoff = Utc::now() - keep.age;
     let surplus = match keep.runs {
@@ -49,15 +49,12 @@ pub(super) async fn prune(database: &mut Connection, keep: Keep) -> Result<bool>
     };
     database.begin().await?;
     let mut totals = Totals::default();
-    let old = "SELECT id, trigger_name, state, superseded FROM job_runs WHERE ended_at < ? ORDER BY ended_at LIMIT ?";
-    let mut runs = database.locked_rows(old, &[cutoff.into(), MOST.into()]).await?;
-    if runs.is_empty() && surplus > 0 {
-        let oldest = "SELECT id, trigger_name, state, superseded FROM job_runs WHERE ended_at IS NOT NULL ORDER BY ended_at LIMIT ?";
-        runs = database.locked_rows(oldest, &[surplus.min(MOST).into()]).await?;
-    }
+    let runs = oldest(database, cutoff, surplus.min(MOST)).await?;
     let mut ids = Vec::with_capacity(runs.len());
+    let mut customers = BTreeSet::new();
     for run in &runs {
         ids.push(run.text(0)?);
+        customers.insert(run.text(4)?);
         let state = RunState::parse(&run.text(2)?)?;
         // What was done stays counted; what failed is forgotten with its row.
         if state != RunState::Complete && run.integer(3)? == 0 {
@@ -65,29 +62,80 @@ pub(super) async fn prune(database: &mut Connection, keep: Keep) -> Result<bool>
         }
     }
     remove(database, "job_runs", &ids).await?;
-    let more = ids.len() == AT_ONCE;
-    let customers = customers(database, cutoff, surplus).await?;
-    totals.count_customer(Stage::Onboarded, -i64::try_from(customers.len()).unwrap_or(0));
-    remove(database, "customer_states", &customers).await?;
+    let mut gone = left_without_runs(database, &customers).await?;
+    gone.extend(never_had_runs(database, cutoff).await?);
+    for stage in gone.values() {
+        totals.count_customer(*stage, -1);
+    }
+    remove(database, "customer_states", &gone.keys().cloned().collect::<Vec<_>>()).await?;
     totals.add(database).await?;
     database.commit().await?;
-    Ok(more || customers.len() == AT_ONCE)
+    Ok(!ids.is_empty() || !gone.is_empty())
 }
 
-/// The onboarded customers that changed longest ago: the last of their stage.
-async fn customers(
+/// The runs to remove: those that ended before, those that nobody has followed since before, and where there are too many the oldest,
+/// ended ones first.
+async fn oldest(database: &mut Connection, cutoff: DateTime<Utc>, surplus: i64) -> Result<Vec<Row>> {
+    let old = [("ended_at < ?", "ended_at"), ("state = 'running' AND seen_at < ?", "seen_at")];
+    let surplus_of = [("ended_at IS NOT NULL", "ended_at"), ("ended_at IS NULL", "seen_at")];
+    let select = |(which, order): (&str, &str)| {
+        format!(
+            "SELECT id, trigger_name, state, superseded, customer_id FROM job_runs WHERE {which} ORDER BY {order} LIMIT ?"
+        )
+    };
+    for which in old {
+        let rows = database.locked_rows(&select(which), &[cutoff.into(), MOST.into()]).await?;
+        if !rows.is_empty() {
+            return Ok(rows);
+        }
+    }
+    for which in surplus_of.into_iter().filter(|_| surplus > 0) {
+        let rows = database.locked_rows(&select(which), &[surplus.into()]).await?;
+        if !rows.is_empty() {
+            return Ok(rows);
+        }
+    }
+    Ok(Vec::new())
+}
+
+const RUNLESS: &str = "NOT EXISTS (SELECT 1 FROM job_runs WHERE customer_id = customer_states.id)";
+
+async fn left_without_runs(
     database: &mut Connection,
-    cutoff: chrono::DateTime<Utc>,
-    surplus: i64,
-) -> Result<Vec<String>> {
-    let sql =
-        "SELECT id FROM customer_states WHERE stage = ? AND position > ? ORDER BY position DESC, id LIMIT ?";
-    // The newest come first: positions are negative times.
-    let (before, limit) =
-        if surplus > 0 { (i64::MIN, surplus.min(MOST)) } else { (-cutoff.timestamp_micros(), MOST) };
-    let stage = Stage::Onboarded.code();
-    let rows = database.locked_rows(sql, &[stage.into(), before.into(), limit.into()]).await?;
-    rows.iter().map(|row| row.text(0)).collect()
+    customers: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Stage>> {
+    let all: Vec<_> = customers.iter().map(String::as_str).collect();
+    let mut found = BTreeMap::new();
+    for group in groups(&all) {
+        let sql = format!(
+            "SELECT id, stage FROM customer_states WHERE id IN ({}) AND {RUNLESS} ORDER BY id",
+            marks(group.len())
+        );
+        let values: Vec<_> = group.iter().map(|id| Value::from(*id)).collect();
+        found.extend(read(&database.locked_rows(&sql, &values).await?)?);
+    }
+    Ok(found)
+}
+
+/// Customers from before there was a history.
+async fn never_had_runs(database: &mut Connection, cutoff: DateTime<Utc>) -> Result<BTreeMap<String, Stage>> {
+    let mut found = BTreeMap::new();
+    for stage in Stage::ALL {
+        let cutoff = cutoff.timestamp_micros();
+        // The positions of those at an end are negative times.
+        let (before, cutoff) = if stage.is_end() { (">", -cutoff) } else { ("<", cutoff) };
+        let sql = format!(
+            "SELECT id, stage FROM customer_states WHERE stage = ? AND position {before} ? AND {RUNLESS} \
+             ORDER BY position, id LIMIT ?"
+        );
+        let values = [stage.code().into(), cutoff.into(), MOST.into()];
+        found.extend(read(&database.locked_rows(&sql, &values).await?)?);
+    }
+    Ok(found)
+}
+
+fn read(rows: &[Row]) -> Result<BTreeMap<String, Stage>> {
+    rows.iter().map(|row| Ok((row.text(0)?, Stage::parse(row.integer(1)?)?))).collect()
 }
 
 async fn remove(database: &mut Connection, table: &str, ids: &[String]) -> Result<()> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use shared::database::{Connection, Value};
 use shared::error::Result;
 
@@ -18,7 +18,10 @@ use crate::flow::short;
 const SILENT: Duration = Duration::from_secs(90);
 
 /// Runs looked at at once.
-const AT_ONCE: i64 = 200;
+const AT_ONCE: usize = 1000;
+
+/// The last one looked at: its sign of life and its id.
+pub(super) type Place = (DateTime<Utc>, String);
 
 /// These runs are followed by this dispatcher.
 pub(super) async fn still_here(database: &mut Connection, running: &[String]) -> Result<()> {
@@ -32,17 +35,26 @@ pub(super) async fn still_here(database: &mut Connection, running: &[String]) ->
     Ok(())
 }
 
-/// Completes the runs that nobody follows and whose step is in the ledger. The others wait for their event.
-pub(super) async fn close_ended(database: &mut Connection, last: &BTreeSet<String>) -> Result<()> {
+/// Completes the runs that nobody follows and whose step is in the ledger. The others wait for their event, be it for ever: images
+/// that are not ours write no ledger. So each call looks at those after the last one's, and answers where the next begins.
+pub(super) async fn close_ended(
+    database: &mut Connection,
+    last: &BTreeSet<String>,
+    after: Option<Place>,
+) -> Result<Option<Place>> {
     let silent_since = Utc::now() - SILENT;
     let sql = format!(
         "SELECT {COLUMNS} FROM job_runs WHERE state IN ('running', 'handed_back', 'try_again') AND seen_at < ? \
-         ORDER BY seen_at LIMIT ?"
+         AND (seen_at > ? OR (seen_at = ? AND id > ?)) ORDER BY seen_at, id LIMIT {AT_ONCE}"
     );
-    let rows = database.rows(&sql, &[silent_since.into(), AT_ONCE.into()]).await?;
+    let (seen, id) = after.unwrap_or_default();
+    let rows =
+        database.rows(&sql, &[silent_since.into(), seen.into(), seen.into(), id.as_str().into()]).await?;
     let mut batch = Batch::default();
+    let mut next = None;
     for row in &rows {
         let run = Run::read(row)?;
+        next = Some((run.seen_at, run.id.clone()));
         let ledger =
             "SELECT handled_at FROM handled_events WHERE customer_id = ? AND event_id = ? AND step = ?";
         let key = [run.customer.as_str().into(), run.event_id.as_str().into(), short(&run.image).into()];
@@ -51,5 +63,8 @@ pub(super) async fn close_ended(database: &mut Connection, last: &BTreeSet<Strin
         let ended = Run { state: RunState::Complete, ended_at: Some(at), exit_code: Some(0), ..run };
         batch.add(ended, "");
     }
-    if batch.runs.is_empty() { Ok(()) } else { batch.write(database, last).await }
+    if !batch.runs.is_empty() {
+        batch.write(database, last).await?;
+    }
+    Ok(next.filter(|_| rows.len() == AT_ONCE))
 }

@@ -21,12 +21,14 @@ pub enum RunState {
     TryAgain,
     /// Given back by a dispatcher that stopped; the event comes again.
     HandedBack,
+    /// Failed for good, and an operator has dropped its event.
+    Dropped,
 }
 
 impl RunState {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Running, Self::Complete, Self::Failed, Self::TryAgain, Self::HandedBack];
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Complete, Self::Failed, Self::TryAgain, Self::HandedBack, Self::Dropped];
 
     /// The word in the table.
     pub const fn as_str(self) -> &'static str {
@@ -36,6 +38,7 @@ impl RunState {
             Self::Failed => "failed",
             Self::TryAgain => "try_again",
             Self::HandedBack => "handed_back",
+            Self::Dropped => "dropped",
         }
     }
 
@@ -107,9 +110,8 @@ pub(super) const COLUMNS: &str = "id, trigger_name, namespace, job_name, image, 
 impl Run {
     /// What a dispatcher has seen, as a row.
     pub(super) fn of(seen: &JobRun, now: DateTime<Utc>) -> Self {
-        let parts = [&seen.trigger, &seen.namespace, &seen.name, &seen.event_hash];
         let mut run = Self {
-            id: digest(parts.map(String::as_bytes)),
+            id: id_of(seen),
             trigger: fit(&seen.trigger, 253),
             namespace: fit(&seen.namespace, 63),
             job: fit(&seen.name, 63),
@@ -118,12 +120,40 @@ impl Run {
             event_id: fit(&seen.cause.id, 255),
             nats_subject: fit(&seen.cause.nats_subject, 255),
             customer: customer_key(&seen.cause.customer),
-            replay: seen.cause.replay.into(),
-            deliveries: i64::try_from(seen.cause.attempt).unwrap_or(i64::MAX).min(i64::from(i32::MAX)),
-            state: RunState::Running,
-            superseded: false,
+            replay: count(seen.cause.replay),
+            deliveries: count(seen.cause.attempt),
             published_at: seen.cause.published_at,
             handed_at: seen.handed_at,
+            ..Self::begun(now)
+        };
+        if let State::Ended { started_at, ended_at, tries, adopted, outcome, .. } = &seen.state {
+            run.started_at = *started_at;
+            run.ended_at = Some(*ended_at);
+            run.tries = count(*tries);
+            run.adopted = *adopted;
+            run.end(outcome);
+        }
+        run
+    }
+
+    /// Of nothing yet, and just begun.
+    pub(super) const fn begun(now: DateTime<Utc>) -> Self {
+        Self {
+            id: String::new(),
+            trigger: String::new(),
+            namespace: String::new(),
+            job: String::new(),
+            image: String::new(),
+            event_hash: String::new(),
+            event_id: String::new(),
+            nats_subject: String::new(),
+            customer: String::new(),
+            replay: 0,
+            deliveries: 0,
+            state: RunState::Running,
+            superseded: false,
+            published_at: now,
+            handed_at: now,
             started_at: None,
             ended_at: None,
             seen_at: now,
@@ -133,15 +163,7 @@ impl Run {
             cause: None,
             message: None,
             report: None,
-        };
-        if let State::Ended { started_at, ended_at, tries, adopted, outcome, .. } = &seen.state {
-            run.started_at = *started_at;
-            run.ended_at = Some(*ended_at);
-            run.tries = (*tries).into();
-            run.adopted = *adopted;
-            run.end(outcome);
         }
-        run
     }
 
     fn end(&mut self, outcome: &Outcome) {
@@ -255,9 +277,23 @@ impl Run {
     }
 }
 
-/// Whom a run is about, as the tables call them.
+/// The id of the run that this tells of.
+pub(super) fn id_of(seen: &JobRun) -> String {
+    let parts = [&seen.trigger, &seen.namespace, &seen.name, &seen.event_hash];
+    // Without a Job nothing else tells customers apart whose events have one id.
+    let customer = seen.name.is_empty().then_some(&seen.cause.customer);
+    digest(parts.into_iter().chain(customer).map(String::as_bytes))
+}
+
+/// Whom a run is about, as the tables call them. Without spaces at its ends: to MySQL they are no difference at the end of a
+/// key, and headers lose them.
 pub(super) fn customer_key(customer: &str) -> String {
-    fit(customer, 128)
+    fit(customer.trim(), 128)
+}
+
+/// As large as its column takes: publishers write what they like into a header.
+fn count(number: impl TryInto<i32>) -> i64 {
+    number.try_into().unwrap_or(i32::MAX).into()
 }
 
 /// At most so many characters: what does not fit a column is cut, and ends in a mark that says so.

@@ -51,7 +51,7 @@ impl Totals {
             totals.count_customer(Stage::parse(row.integer(0)?)?, row.integer(1)?);
         }
         let runs = "SELECT trigger_name, state, COUNT(*) FROM job_runs \
-                    WHERE state IN ('running', 'failed', 'try_again', 'handed_back') AND superseded = 0 \
+                    WHERE state IN ('running', 'failed', 'try_again', 'handed_back', 'dropped') AND superseded = 0 \
                     GROUP BY trigger_name, state";
         for row in database.rows(runs, &[]).await? {
             totals.count_run(&row.text(0)?, RunState::parse(&row.text(1)?)?, row.integer(2)?);

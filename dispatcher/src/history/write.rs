@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::Utc;
 use shared::database::{Connection, Failure, Value};
 use shared::error::{Error, Result};
 
@@ -36,6 +37,39 @@ impl Batch {
             None => run,
         };
         self.runs.insert(merged.id.clone(), merged);
+    }
+
+    /// The same in two halves, the older runs in the first; or the one run that it has.
+    pub(super) fn halves(self) -> std::result::Result<(Self, Self), Box<Run>> {
+        let mut runs: Vec<_> = self.runs.into_values().collect();
+        runs.sort_by_key(|run| run.handed_at);
+        let newer = runs.split_off(runs.len() / 2);
+        let half = |runs: Vec<Run>| {
+            let words = runs.iter().filter_map(|run| self.words.get_key_value(&run.customer));
+            Self {
+                words: words.map(|(customer, word)| (customer.clone(), word.clone())).collect(),
+                runs: runs.into_iter().map(|run| (run.id.clone(), run)).collect(),
+            }
+        };
+        match <[Run; 1]>::try_from(newer) {
+            Ok([only]) if runs.is_empty() => Err(Box::new(only)),
+            Ok(one) => Ok((half(runs), half(one.into()))),
+            Err(newer) => Ok((half(runs), half(newer))),
+        }
+    }
+
+    /// Takes back what [`Self::halves`] gave.
+    pub(super) fn absorb(&mut self, part: Self) {
+        self.runs.extend(part.runs);
+        self.words.extend(part.words);
+    }
+
+    /// Whether a run that nothing is wrong with could be written. Ends without a commit: it does not stay.
+    pub(super) async fn try_out(database: &mut Connection) -> Result<()> {
+        let id = shared::Uuid::new_v4().simple().to_string();
+        let harmless = Run { id, ..Run::begun(Utc::now()) };
+        database.begin().await?;
+        store(database, "INSERT", &[harmless]).await
     }
 
     /// Writes all of it or nothing. On an error the connection is of no more use.
@@ -104,18 +138,20 @@ async fn store(database: &mut Connection, verb: &str, runs: &[Run]) -> Result<()
     Ok(())
 }
 
-/// A replay takes the place of the runs before it.
+/// A replay takes the place of the runs before it: its trigger's, and those that could not be planned, for each trigger is planned anew.
 async fn supersede(database: &mut Connection, run: &Run, totals: &mut Totals) -> Result<()> {
-    let earlier = "customer_id = ? AND superseded = 0 AND trigger_name = ? AND event_id = ? AND replay < ?";
+    let earlier = "customer_id = ? AND superseded = 0 AND (trigger_name = ? OR job_name = '') AND event_id = ? AND replay < ?";
     let key: [Value<'_>; 4] = [
         run.customer.as_str().into(),
         run.trigger.as_str().into(),
         run.event_id.as_str().into(),
         run.replay.into(),
     ];
-    let rows = database.locked_rows(&format!("SELECT state FROM job_runs WHERE {earlier}"), &key).await?;
+    let rows = database
+        .locked_rows(&format!("SELECT trigger_name, state FROM job_runs WHERE {earlier}"), &key)
+        .await?;
     for row in &rows {
-        totals.count_run(&run.trigger, RunState::parse(&row.text(0)?)?, -1);
+        totals.count_run(&row.text(0)?, RunState::parse(&row.text(1)?)?, -1);
     }
     if !rows.is_empty() {
         database.execute(&format!("UPDATE job_runs SET superseded = 1 WHERE {earlier}"), &key).await?;

@@ -1,7 +1,10 @@
 //! The one task that writes: gathers what comes, writes it in batches, and looks after what is old.
+//!
+//! What comes is hostile: a run that the database refuses while it takes others is dropped, said and counted, and the rest goes on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -15,6 +18,7 @@ use super::{History, Word, keep, reconcile, totals};
 use crate::engine::rules::Rules;
 use crate::engine::stop::Stop;
 use crate::flow::Flow;
+use crate::logging::masked;
 use crate::manifest::Manifests;
 use crate::plan::Cluster;
 
@@ -30,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Tries that follow at once.
 const SECOND_TRIES: u32 = 4;
 
+/// How long the rest may take once there is nothing more to come.
+pub(crate) const LAST_WITHIN: Duration = Duration::from_secs(5);
+
 /// How often running Jobs show that somebody follows them, and runs that nobody follows are looked for.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
@@ -43,11 +50,12 @@ pub(super) struct Writer {
     cluster: Cluster,
     manifests: Option<Arc<Manifests>>,
     last: BTreeSet<String>,
-    running: BTreeSet<String>,
     batch: Batch,
     /// Who waits for the batch.
     waiting: Vec<oneshot::Sender<()>>,
     connection: Option<Connection>,
+    /// Where the next look at silent runs begins.
+    silent: Option<reconcile::Place>,
     told: u64,
 }
 
@@ -65,10 +73,10 @@ impl Writer {
             cluster,
             manifests: None,
             last: BTreeSet::new(),
-            running: BTreeSet::new(),
             batch: Batch::default(),
             waiting: Vec::new(),
             connection: None,
+            silent: None,
             told: 0,
         }
     }
@@ -101,8 +109,32 @@ impl Writer {
                 self.housekeeping(Chore::Prune).await;
             }
         }
-        self.take_what_is_there();
-        self.flush().await;
+        self.finish().await;
+    }
+
+    /// Writes all that is left, while there is time for it.
+    async fn finish(mut self) {
+        let deadline = Instant::now() + LAST_WITHIN;
+        loop {
+            self.take_what_is_there();
+            let left = self.batch.runs.len();
+            if left == 0 {
+                return self.release();
+            }
+            let until = deadline.saturating_duration_since(Instant::now());
+            let written = tokio::time::timeout(until, self.flush()).await.unwrap_or(false);
+            if !written && Instant::now() + GATHER > deadline {
+                let left = left + self.receiver.len();
+                tracing::warn!(
+                    runs = left,
+                    "the database did not take the last runs; they are missing in the history"
+                );
+                return;
+            }
+            if !written {
+                tokio::time::sleep(GATHER).await;
+            }
+        }
     }
 
     fn take_what_is_there(&mut self) {
@@ -122,13 +154,7 @@ impl Writer {
                     continue;
                 }
             };
-            let run = Run::of(&seen, now);
-            if run.ended_at.is_none() {
-                self.running.insert(run.id.clone());
-            } else {
-                self.running.remove(&run.id);
-            }
-            self.batch.add(run, &seen.cause.customer_name);
+            self.batch.add(Run::of(&seen, now), &seen.cause.customer_name);
         }
     }
 
@@ -140,7 +166,40 @@ impl Writer {
             return true;
         }
         self.look_at_manifests();
-        let batch = std::mem::take(&mut self.batch);
+        match self.write_what_can_be().await {
+            Ok(()) => {
+                self.history.set_problem(None);
+                self.history.0.written.send_modify(|count| *count += 1);
+                self.release();
+                true
+            }
+            Err(error) => {
+                self.history.set_problem(Some(error.to_string()));
+                false
+            }
+        }
+    }
+
+    /// Halves what fails until it stands alone. An error is a database that takes nothing: what is not written stays.
+    async fn write_what_can_be(&mut self) -> Result<()> {
+        let mut parts = vec![std::mem::take(&mut self.batch)];
+        while let Some(part) = parts.pop() {
+            let Err(error) = self.write(&part).await else { continue };
+            if self.try_out().await.is_err() {
+                for part in parts.into_iter().chain([part]) {
+                    self.batch.absorb(part);
+                }
+                return Err(error);
+            }
+            match part.halves() {
+                Ok((first, second)) => parts.extend([second, first]),
+                Err(run) => self.drop_run(&run, &error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: &Batch) -> Result<()> {
         let last = self.last.clone();
         let mut written = self.within(async |database| batch.write(database, &last).await).await;
         for _ in 0..SECOND_TRIES {
@@ -149,19 +208,24 @@ impl Writer {
                 written = self.within(async |database| batch.write(database, &last).await).await;
             }
         }
-        match written {
-            Ok(()) => {
-                self.history.set_problem(None);
-                self.history.0.written.send_modify(|count| *count += 1);
-                self.release();
-                true
-            }
-            Err(error) => {
-                self.batch = batch;
-                self.history.set_problem(Some(error.to_string()));
-                false
-            }
-        }
+        written
+    }
+
+    /// Whether the database takes a harmless run. It does not stay.
+    async fn try_out(&mut self) -> Result<()> {
+        let tried = self.within(Batch::try_out).await;
+        // Without its end the transaction ends with the connection.
+        self.connection = None;
+        tried
+    }
+
+    fn drop_run(&mut self, run: &Run, error: &Error) {
+        self.history.0.dropped.fetch_add(1, Ordering::Relaxed);
+        self.told += 1;
+        tracing::error!(
+            trigger = run.trigger, event.id = %masked(&run.event_id), state = run.state.as_str(), error = %error,
+            "the database refuses this run and takes others; it is missing in the history"
+        );
     }
 
     /// What was told before they came is written.
@@ -189,15 +253,14 @@ impl Writer {
 
     async fn housekeeping(&mut self, chore: Chore) {
         let keep = self.history.0.keep;
-        let running: Vec<_> = self.running.iter().cloned().collect();
         let done = match chore {
             Chore::Heartbeat => {
-                let last = self.last.clone();
-                self.within(async |database| {
+                let (last, running, after) = (self.last.clone(), self.history.followed(), self.silent.take());
+                let looked = self.within(async |database| {
                     reconcile::still_here(database, &running).await?;
-                    reconcile::close_ended(database, &last).await
-                })
-                .await
+                    reconcile::close_ended(database, &last, after).await
+                });
+                looked.await.map(|next| self.silent = next)
             }
             Chore::Recount => self.within(totals::recount).await,
             Chore::Prune => {

@@ -62,6 +62,36 @@ fn a_bus_that_is_gone_leaves_no_old_numbers() {
 }
 
 #[test]
+fn who_asks_while_somebody_else_does_is_told_everything() {
+    let metrics = of_the_shipped_manifests();
+    let flow = Flow::of(&manifest::load(&here("../events")).unwrap(), &Cluster::default());
+    let totals = Totals::default();
+    let steps = standing::steps(&flow, &[], &totals, &BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let text = metrics.told(|metrics| metrics.standing(&steps, true, Some(&totals)));
+                    let lines = text.lines().filter(|line| line.starts_with("dispatcher_step_events{"));
+                    assert_eq!(lines.count(), steps.len() * StepCounts::NAMES.len());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn runs_that_are_missing_in_the_history_only_add_up() {
+    let metrics = Metrics::default();
+    for (up, dropped) in [(true, 0), (false, 3), (true, 3), (true, 5)] {
+        metrics.history(up, dropped);
+        let text = metrics.text();
+        assert!(text.contains(&format!("dispatcher_history_dropped_total {dropped}")), "{text}");
+        assert!(text.contains(&format!("dispatcher_history_up {}", u8::from(up))), "{text}");
+    }
+}
+
+#[test]
 fn labels_stay_bounded_whatever_is_published() {
     let metrics = Metrics::default();
     for number in 0..10 * label::MOST_NAMES {

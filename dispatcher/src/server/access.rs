@@ -25,9 +25,12 @@ impl Tokens {
         self.check(headers, &known, self.events.is_none(), "EVENTS_TOKEN")
     }
 
-    /// Whether dead letters may be seen, replayed and dropped.
+    /// Whether dead letters may be seen whole, replayed and dropped: with the admin token, on loopback too.
     pub fn may_administer(&self, headers: &HeaderMap) -> Result<(), Box<Response>> {
-        self.check(headers, &[&self.admin], self.admin.is_none(), "ADMIN_TOKEN")
+        if self.admin.is_none() {
+            return Err(off("set ADMIN_TOKEN on the dispatcher to open this endpoint"));
+        }
+        self.check(headers, &[&self.admin], false, "ADMIN_TOKEN")
     }
 
     fn check(
@@ -50,15 +53,19 @@ impl Tokens {
             return Ok(());
         }
         if open && !self.loopback {
-            let text =
-                format!("off: set {variable} on the dispatcher to open this endpoint beyond loopback\n");
-            return Err(Box::new((StatusCode::FORBIDDEN, text).into_response()));
+            return Err(off(&format!(
+                "set {variable} on the dispatcher to open this endpoint beyond loopback"
+            )));
         }
         let text = format!("send the header Authorization: Bearer <{variable}>\n");
         Err(Box::new(
             (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response(),
         ))
     }
+}
+
+fn off(remedy: &str) -> Box<Response> {
+    Box::new((StatusCode::FORBIDDEN, format!("off: {remedy}\n")).into_response())
 }
 
 /// Whether the client knew that it speaks to its own machine: a foreign name that was made to resolve to loopback is how

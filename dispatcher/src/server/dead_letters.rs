@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::App;
-use super::operator::{Operator, Verb, act};
+use super::operator::{act, operator};
 use crate::bus::{DeadLetter, Filter};
+use crate::operator::{Operator, Verb};
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
@@ -24,8 +25,11 @@ pub(super) struct Wanted {
 }
 
 const fn page() -> usize {
-    100
+    25
 }
+
+/// Letters in one answer: each may hold an event of a mebibyte.
+const MOST: usize = 100;
 
 /// Lets through only who may administer; stands before every path of this module.
 pub(super) async fn guard(State(App(app)): State<App>, request: Request, next: Next) -> Response {
@@ -37,7 +41,8 @@ pub(super) async fn guard(State(App(app)): State<App>, request: Request, next: N
 
 pub(super) async fn list(State(App(app)): State<App>, Query(wanted): Query<Wanted>) -> Response {
     let Wanted { subject, customer, reason, after, limit } = wanted;
-    match app.bus.dead_letters(&Filter { subject, customer, reason, after, limit: limit.min(1000) }).await {
+    let filter = Filter { subject, customer, reason, after, limit: limit.min(MOST), ..Filter::default() };
+    match app.bus.dead_letters(&filter).await {
         Ok(page) => {
             let letters: Vec<_> = page.letters.iter().map(view).collect();
             Json(json!({ "dead_letters": letters, "next": page.next })).into_response()
@@ -55,7 +60,7 @@ pub(super) async fn show(State(App(app)): State<App>, Path(number): Path<u64>) -
 }
 
 pub(super) async fn replay(State(app): State<App>, Path(number): Path<u64>, request: Request) -> Response {
-    match act(&app, &operator(&request), Verb::Replay, number).await {
+    match act(&app, sender(&request), Verb::Replay, number).await {
         Ok(Some(sequence)) => Json(json!({ "replayed": number, "sequence": sequence })).into_response(),
         Ok(None) => none(number),
         Err(error) => away(&error),
@@ -63,7 +68,7 @@ pub(super) async fn replay(State(app): State<App>, Path(number): Path<u64>, requ
 }
 
 pub(super) async fn discard(State(app): State<App>, Path(number): Path<u64>, request: Request) -> Response {
-    match act(&app, &operator(&request), Verb::Drop, number).await {
+    match act(&app, sender(&request), Verb::Drop, number).await {
         Ok(Some(_)) => StatusCode::NO_CONTENT.into_response(),
         Ok(None) => none(number),
         Err(error) => away(&error),
@@ -71,9 +76,9 @@ pub(super) async fn discard(State(app): State<App>, Path(number): Path<u64>, req
 }
 
 /// Clients of the API may say on whose behalf they act.
-fn operator(request: &Request) -> Operator {
+fn sender(request: &Request) -> Operator {
     let name = request.headers().get("x-operator").and_then(|name| name.to_str().ok());
-    Operator::new(name.unwrap_or("API"), request.extensions())
+    operator(name.unwrap_or("API"), request.extensions())
 }
 
 /// A dead letter for people and machines: its facts, and its bytes as text or base64.

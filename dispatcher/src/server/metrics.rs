@@ -23,16 +23,19 @@ pub(super) async fn show(State(App(app)): State<App>) -> Response {
     );
     let bus = bus.ok().and_then(crate::bus::Result::ok);
     let totals = totals.ok().and_then(shared::error::Result::ok);
-    app.metrics.bus(bus.as_ref().map(|(backlog, dead)| (backlog.as_slice(), dead.values().sum())));
     let (backlog, dead) = bus.clone().unwrap_or_default();
     let flow = Flow::of(&app.rules.current(), &app.cluster);
     let steps = standing::steps(&flow, &backlog, &totals.clone().unwrap_or_default(), &dead);
-    app.metrics.standing(&steps, bus.is_some(), totals.as_ref());
-    app.metrics.backend(matches!(backend, Ok(Ok(()))));
-    app.metrics.manifests_refused(app.rules.state().refused.is_some());
-    app.metrics.expect(&app.rules);
+    let text = app.metrics.told(|metrics| {
+        metrics.bus(bus.as_ref().map(|(backlog, dead)| (backlog.as_slice(), dead.values().sum())));
+        metrics.standing(&steps, bus.is_some(), totals.as_ref());
+        metrics.backend(matches!(backend, Ok(Ok(()))));
+        metrics.history(totals.is_some() && app.history.problem().is_none(), app.history.dropped());
+        metrics.manifests_refused(app.rules.state().refused.is_some());
+        metrics.expect(&app.rules);
+    });
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 async fn ask(bus: &Bus) -> crate::bus::Result<(Vec<Backlog>, BTreeMap<String, u64>)> {

@@ -104,7 +104,7 @@ impl Frame {
         let session = Session::of(headers, admin);
         Self {
             here,
-            dead_letters: app.snapshot().await.dead_letters,
+            dead_letters: app.snapshot().await.dead(),
             word: session.as_ref().map(|session| session.form_word(admin)).unwrap_or_default(),
             operator: session.map(|session| session.name),
         }
@@ -113,6 +113,11 @@ impl Frame {
     /// How many dead letters there are, where there are some.
     fn dead(&self) -> Option<String> {
         self.dead_letters.filter(|count| *count > 0).map(format::short_number)
+    }
+
+    /// The page of a customer; none where its address would tell what this visitor may not see.
+    fn customer(&self, id: &str) -> Option<String> {
+        (!id.is_empty() && self.text(id) == id).then(|| format!("/customers/{}", form::encoded(id)))
     }
 
     /// Text as this visitor may see it: addresses masked for those who are not logged in.

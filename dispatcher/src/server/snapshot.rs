@@ -1,5 +1,6 @@
 //! What many pages show, asked for at most once a second however many look.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,8 @@ pub(super) struct Snapshot {
     pub(super) steps: Vec<StepView>,
     pub(super) totals: Totals,
     pub(super) oldest: Option<(String, DateTime<Utc>)>,
-    pub(super) dead_letters: Option<u64>,
+    /// By subject; `None` where the bus does not say.
+    pub(super) dead_letters: Option<BTreeMap<String, u64>>,
     /// Bus, backend, database, manifests.
     pub(super) health: Vec<Health>,
 }
@@ -41,6 +43,13 @@ pub(super) struct Health {
 
 /// The last snapshot, and when it was taken.
 pub(super) type Cached = Mutex<Option<(Instant, Arc<Snapshot>)>>;
+
+impl Snapshot {
+    /// All dead letters.
+    pub(super) fn dead(&self) -> Option<u64> {
+        self.dead_letters.as_ref().map(|counts| counts.values().sum())
+    }
+}
 
 impl App {
     pub(super) async fn snapshot(&self) -> Arc<Snapshot> {
@@ -116,7 +125,7 @@ async fn take(app: &Inner) -> Snapshot {
         flow,
         totals,
         oldest: oldest.min_by_key(|(_, at)| *at),
-        dead_letters: dead.map(|counts| counts.values().sum()),
+        dead_letters: dead,
         health,
     }
 }
@@ -124,7 +133,7 @@ async fn take(app: &Inner) -> Snapshot {
 fn history(app: &Inner) -> Health {
     let missing = match app.history.dropped() {
         0 => String::new(),
-        some => format!("; {some} runs are missing, because the database was too slow"),
+        some => format!("; {some} runs are missing: the log says why"),
     };
     match app.history.problem() {
         Some(problem) => {

@@ -116,13 +116,26 @@ impl Ground {
         self.bus.fetch(subject, 1).await.unwrap().remove(0)
     }
 
+    /// What a connection that is closed at once has asked for with the admin token.
+    pub(super) fn ask_and_go(&self, method: &str, path: &str, token: &str) {
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut connection = std::net::TcpStream::connect(address).unwrap();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        std::io::Write::write_all(&mut connection, request.as_bytes()).unwrap();
+    }
+
     pub(super) async fn dead_letter(&self, reason: &str) -> u64 {
-        let message =
-            Message { subject: "customer-saved".to_owned(), payload: "x".into(), ..Message::default() };
+        let info = DeadLetterInfo { reason: reason.to_owned(), ..DeadLetterInfo::default() };
+        self.dead_letter_of(&info, "x").await
+    }
+
+    pub(super) async fn dead_letter_of(&self, info: &DeadLetterInfo, payload: &str) -> u64 {
+        let payload = payload.to_owned().into();
+        let message = Message { subject: "customer-saved".to_owned(), payload, ..Message::default() };
         self.bus.publish(message).await.unwrap();
         let delivery = self.taken("customer-saved").await;
-        let info = DeadLetterInfo { reason: reason.to_owned(), ..DeadLetterInfo::default() };
-        self.bus.dead_letter(&delivery, &info).await.unwrap();
+        self.bus.dead_letter(&delivery, info).await.unwrap();
         delivery.term().await.unwrap();
         self.bus.dead_letters(&Filter::default()).await.unwrap().letters[0].number
     }
@@ -228,7 +241,7 @@ async fn beyond_loopback_events_need_a_token() {
 }
 
 #[tokio::test]
-async fn beyond_loopback_dead_letters_need_the_admin_token() {
+async fn dead_letters_need_the_admin_token() {
     let ground = Ground::start(remote(Some("events"), Some("admin"))).await;
     let number = ground.dead_letter("bad").await;
     let replay = || ground.post(&format!("/api/dead-letters/{number}/replay"));
@@ -243,28 +256,57 @@ async fn beyond_loopback_dead_letters_need_the_admin_token() {
 }
 
 #[tokio::test]
-async fn on_loopback_dead_letters_are_listed_shown_and_dropped() {
-    let ground = Ground::start(local()).await;
+async fn on_loopback_too_dead_letters_are_for_the_admin_token() {
+    let open = Ground::start(local()).await;
+    open.dead_letter("bad").await;
+    assert_eq!(open.get("/api/dead-letters").await.0, 403);
+    assert_eq!(answer(open.post("/api/dead-letters/1/replay")).await.0, 403);
+    assert_eq!(answer(open.client.delete(format!("{}/api/dead-letters/1", open.url))).await.0, 403);
+    assert_eq!(open.bus.dead_letter_count().await.unwrap(), 1);
+
+    let ground = Ground::start(Tokens { admin: Some("admin".to_owned().into()), ..local() }).await;
     let number = ground.dead_letter("bad").await;
-    let (status, text) = ground.get("/api/dead-letters").await;
+    let path = format!("{}/api/dead-letters", ground.url);
+    let one = format!("{path}/{number}");
+    assert_eq!(answer(ground.client.get(&path)).await.0, 401);
+    let (status, text) = answer(ground.client.get(&path).bearer_auth("admin")).await;
     let listed: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &listed["dead_letters"][0]["reason"]), (200, &json!("bad")));
-    let path = format!("/api/dead-letters/{number}");
-    let shown: Value = serde_json::from_str(&ground.get(&path).await.1).unwrap();
+    let shown: Value =
+        serde_json::from_str(&answer(ground.client.get(&one).bearer_auth("admin")).await.1).unwrap();
     assert_eq!((&shown["payload"], &shown["subject"]), (&json!("x"), &json!("customer-saved")));
-    let drop = || ground.client.delete(format!("{}{path}", ground.url));
+    let drop = || ground.client.delete(&one).bearer_auth("admin");
     assert_eq!((answer(drop()).await.0, answer(drop()).await.0), (204, 404));
+}
+
+#[tokio::test]
+async fn what_an_operator_asked_for_is_done_and_written_down_though_nobody_waits_for_it() {
+    let ground = Ground::start(remote(None, Some("admin"))).await;
+    for _ in 0..5 {
+        let number = ground.dead_letter("bad").await;
+        ground.ask_and_go("DELETE", &format!("/api/dead-letters/{number}"), "admin");
+        let limit = std::time::Instant::now() + Duration::from_secs(20);
+        while ground.bus.dead_letter_count().await.unwrap() > 0 {
+            assert!(std::time::Instant::now() < limit, "it was not dropped");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while !ground.history.acts(10).await.unwrap().iter().any(|act| act.dead_letter == number) {
+            assert!(std::time::Instant::now() < limit, "it was not written down");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_name_that_was_made_to_resolve_to_loopback_is_not_loopback() {
     let ground = Ground::start(local()).await;
-    ground.dead_letter("bad").await;
-    let list =
-        |host: &str| ground.client.get(format!("{}/api/dead-letters", ground.url)).header("Host", host);
-    assert_eq!(answer(list("evil.example:8080")).await.0, 401);
+    let publish = |host: &str| {
+        let request = ground.post("/events").header("Content-Type", STRUCTURED).header("Host", host);
+        request.body(event().to_string())
+    };
+    assert_eq!(answer(publish("evil.example:8080")).await.0, 401);
     for host in ["localhost:8080", "127.0.0.1", "[::1]:8080"] {
-        assert_eq!(answer(list(host)).await.0, 200, "{host}");
+        assert_eq!(answer(publish(host)).await.0, 202, "{host}");
     }
 }
 

@@ -5,6 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+/// Several times what a span takes.
+const BYTES_PER_SPAN: usize = 1024;
+
 /// The spans of one Job, encoded as a request of their own. Requests that follow each other are one request: so Protobuf
 /// reads repeated fields.
 #[derive(Debug)]
@@ -26,27 +29,31 @@ pub(super) struct Queue {
     state: Mutex<State>,
     grown: Notify,
     most: usize,
+    most_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     parts: VecDeque<Part>,
     spans: usize,
+    bytes: usize,
 }
 
 impl Queue {
-    /// For so many spans at most.
+    /// For so many spans at most, and for so many bytes: what events and workers say may be long.
     pub(super) fn new(most: usize) -> Self {
-        Self { state: Mutex::default(), grown: Notify::new(), most }
+        let most_bytes = most.saturating_mul(BYTES_PER_SPAN);
+        Self { state: Mutex::default(), grown: Notify::new(), most, most_bytes }
     }
 
     /// Puts a part behind the others; false where there is no room for it.
     pub(super) fn push(&self, part: Part) -> bool {
         let mut state = self.state();
-        if state.spans + part.spans > self.most {
+        if state.spans + part.spans > self.most || state.bytes + part.bytes.len() > self.most_bytes {
             return false;
         }
         state.spans += part.spans;
+        state.bytes += part.bytes.len();
         state.parts.push_back(part);
         drop(state);
         self.grown.notify_one();
@@ -77,6 +84,7 @@ impl Queue {
     pub(super) fn remove(&self, batch: &Batch) {
         let mut state = self.state();
         state.parts.drain(..batch.parts);
+        state.bytes -= batch.bytes.len();
         state.spans -= batch.spans;
     }
 
@@ -112,5 +120,15 @@ mod tests {
         queue.remove(&first);
         assert_eq!(queue.front(1).unwrap().bytes, [4]);
         assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn spans_that_are_long_are_fewer() {
+        let queue = Queue::new(10);
+        let long = || Part { spans: 1, bytes: vec![0; 4 * BYTES_PER_SPAN] };
+        assert!(queue.push(long()) && queue.push(long()) && !queue.push(long()));
+        let batch = queue.front(10).unwrap();
+        queue.remove(&batch);
+        assert!(queue.push(long()));
     }
 }

@@ -116,7 +116,7 @@ impl Maker {
             span_id: bytes(id),
             parent_span_id: parent.map(bytes).unwrap_or_default(),
             flags: 1, // sampled
-            name: cut(name),
+            name: cut(&masked(name)),
             kind: SpanKind::Internal.into(),
             start_time_unix_nano: nanoseconds(from),
             end_time_unix_nano: nanoseconds(to),
@@ -173,7 +173,7 @@ fn events(run: &JobRun, outcome: &Outcome, line: &Value, time: &Timeline) -> Vec
             vec![number("knapscen.delivery", run.cause.attempt), number("knapscen.try", which)];
         if let Some((code, message)) = failure {
             attributes.extend(code.map(|code| number("process.exit.code", code)));
-            attributes.push(text("error.message", &masked(message)));
+            attributes.push(text("error.message", message));
         }
         attributes
     };
@@ -214,9 +214,9 @@ fn report(outcome: &Outcome) -> Option<&Report> {
     }
 }
 
-/// Cut to [`MOST_CHARACTERS`].
+/// With addresses masked, cut to [`MOST_CHARACTERS`].
 pub(super) fn text(name: &str, value: &str) -> KeyValue {
-    attribute(name, Any::StringValue(cut(value)))
+    attribute(name, Any::StringValue(cut(&masked(value))))
 }
 
 fn number(name: &str, value: impl TryInto<i64>) -> KeyValue {

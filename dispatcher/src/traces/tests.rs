@@ -164,6 +164,22 @@ fn a_failure_is_an_error_with_a_masked_reason() {
 }
 
 #[test]
+fn no_attribute_tells_an_address_that_an_event_put_somewhere() {
+    let mut run = run(Some(TRACE), 1, complete(LINE));
+    let address = || "ann@example.com".to_owned();
+    run.cause = Arc::new(Cause {
+        id: address(),
+        source: address(),
+        subject: address(),
+        nats_subject: address(),
+        customer: address(),
+        ..(*run.cause).clone()
+    });
+    let spans = format!("{:?}", spans(&run));
+    assert!(spans.contains("a***@example.com") && !spans.contains("ann@"), "{spans}");
+}
+
+#[test]
 fn every_try_of_a_job_is_an_event_at_its_own_time() {
     let mut run = run(Some(TRACE), 1, complete(LINE));
     if let State::Ended { tries, earlier, .. } = &mut run.state {

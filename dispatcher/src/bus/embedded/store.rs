@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,8 +18,8 @@ type Sql<T> = std::result::Result<T, sqlx::Error>;
 /// How many ids are forgotten at once, so that no transaction is long.
 const FORGET: i64 = 20_000;
 
-/// How many dead letters are read at once.
-const CHUNK: i64 = 200;
+/// How many letters one page looks at: a filter that matches little comes back with a short page and where to go on.
+const LOOKS: i64 = 5_000;
 
 /// Something to write.
 #[derive(Debug)]
@@ -288,31 +289,33 @@ pub(super) async fn backlog(readers: &SqlitePool) -> Sql<Vec<Backlog>> {
     Ok(rows.into_iter().map(backlog).collect())
 }
 
+/// One row at a time: a letter may be a mebibyte.
 pub(super) async fn dead_letters(readers: &SqlitePool, filter: &Filter) -> Sql<Page> {
-    let select = "SELECT number, headers, payload FROM dead_letters \
+    let select = "SELECT number, headers, CASE WHEN ? THEN payload ELSE X'' END AS payload FROM dead_letters \
                   WHERE number > ? AND subject = COALESCE(?, subject) ORDER BY number LIMIT ?";
     let mut page = Page::default();
     let mut after = i64::try_from(filter.after).unwrap_or(i64::MAX);
-    loop {
-        let chunk: Vec<LetterRow> =
-            sqlx::query_as(select).bind(after).bind(&filter.subject).bind(CHUNK).fetch_all(readers).await?;
-        let Some(last) = chunk.last() else { return Ok(page) };
-        after = last.number;
-        for row in chunk {
-            let number = row.number;
-            match row.letter() {
-                Ok(letter) if filter.matches(&letter) => {
-                    if page.letters.len() == filter.limit {
-                        page.next = page.letters.last().map(|last| last.number).or(Some(filter.after));
-                        return Ok(page);
-                    }
-                    page.letters.push(letter);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!("dead letter {number}: {error}"),
-            }
+    let rows = sqlx::query_as::<_, LetterRow>(select)
+        .bind(filter.reads_payloads())
+        .bind(after)
+        .bind(&filter.subject)
+        .bind(LOOKS);
+    let mut rows = rows.fetch(readers);
+    let mut looks = 0;
+    while let Some(row) = rows.try_next().await? {
+        if page.letters.len() >= filter.limit {
+            page.next = Some(after.unsigned_abs());
+            return Ok(page);
+        }
+        after = row.number;
+        looks += 1;
+        match row.letter() {
+            Ok(letter) => page.letters.extend(filter.apply(letter)),
+            Err(error) => tracing::warn!("dead letter {after}: {error}"),
         }
     }
+    page.next = (looks == LOOKS).then_some(after.unsigned_abs());
+    Ok(page)
 }
 
 pub(super) async fn dead_letter(readers: &SqlitePool, number: u64) -> Sql<Option<Result<DeadLetter>>> {

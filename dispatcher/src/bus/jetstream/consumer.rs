@@ -4,10 +4,8 @@
 //! point: what the server sends meanwhile is given to the next fetch, not lost until its lease runs out.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -31,7 +29,6 @@ pub(super) struct Consumer {
     subject: String,
     times: Times,
     slot: tokio::sync::Mutex<Slot>,
-    last_answer: Mutex<Option<DateTime<Utc>>>,
 }
 
 #[derive(Debug, Default)]
@@ -47,15 +44,7 @@ struct Slot {
 impl Consumer {
     pub(super) fn new(api: Api, stream: Wanted, subject: String, times: Times) -> Self {
         let name = format!("{PREFIX}{}", subject.replace(['.', '*', '>'], "_"));
-        Self {
-            api,
-            stream,
-            name,
-            subject,
-            times,
-            slot: tokio::sync::Mutex::default(),
-            last_answer: Mutex::default(),
-        }
+        Self { api, stream, name, subject, times, slot: tokio::sync::Mutex::default() }
     }
 
     pub(super) async fn fetch(&self, max: usize) -> Result<Vec<Delivery>> {
@@ -81,7 +70,6 @@ impl Consumer {
         slot.pull = None;
         match pulled {
             Ok(Ok(held)) => {
-                *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Utc::now());
                 slot.ready.extend(held);
                 Ok(slot.take(max, lease).unwrap_or_default())
             }
@@ -93,11 +81,6 @@ impl Consumer {
                 Err(Error::Unavailable(format!("a fetch on {} was broken off: {error}", self.subject)))
             }
         }
-    }
-
-    /// When the server last answered a fetch; `None` while nothing was fetched.
-    pub(super) fn last_answer(&self) -> Option<DateTime<Utc>> {
-        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives back at once what was pulled for a fetch that is gone.

@@ -14,7 +14,10 @@ use crate::bus::message::header;
 use crate::bus::{DeadLetter, Error, Filter, MESSAGE_ID, Page, Result};
 
 /// How many letters one page looks at: a filter that matches little comes back with a short page and where to go on.
-const LOOKS: usize = 5_000;
+const LOOKS: u64 = 5_000;
+
+/// Letters that are asked for at once: each may be a mebibyte.
+const AT_ONCE: u64 = 16;
 
 /// Says that the bytes of a letter are in the stream it came from: with our facts they are larger than a message may be.
 const LEFT: &str = "Dead-Letter-Payload-Left-At";
@@ -41,30 +44,53 @@ impl JetStream {
         let wildcard = filter.subject.as_deref().unwrap_or(">");
         let subject = self.inner.stream.dead_letter_subject(wildcard);
         let mut page = Page::default();
-        let mut after = filter.after;
-        for _ in 0..LOOKS {
-            if page.letters.len() >= filter.limit {
-                page.next = Some(after);
-                return Ok(page);
+        let (mut after, mut looks, mut width) = (filter.after, 0, 1);
+        while looks < LOOKS {
+            let (found, end) = self.found_from_each_of(after, width, &subject, filter).await?;
+            looks += width;
+            // Numbers with gaps between them are met twice: then fewer at once are enough.
+            width = if found.len() as u64 == width { (width * 2).min(AT_ONCE) } else { width.div_ceil(2) };
+            for (number, letter) in found {
+                if page.letters.len() >= filter.limit {
+                    page.next = Some(after);
+                    return Ok(page);
+                }
+                after = number;
+                page.letters.extend(letter);
             }
-            let Some((number, letter)) =
-                self.raw(&json!({"seq": after + 1, "next_by_subj": subject})).await?
-            else {
+            if end {
                 return Ok(page);
-            };
-            after = number;
-            match letter {
-                Ok(letter) if filter.matches(&letter) => page.letters.push(letter),
-                Ok(_) => {}
-                Err(error) => tracing::warn!("{error}"),
             }
         }
         page.next = Some(after);
         Ok(page)
     }
 
+    /// The first letter from each of so many numbers on, those that are wanted; and whether there are no more. Between them is none
+    /// that is not found.
+    async fn found_from_each_of(
+        &self,
+        after: u64,
+        width: u64,
+        subject: &str,
+        filter: &Filter,
+    ) -> Result<(BTreeMap<u64, Option<DeadLetter>>, bool)> {
+        let looks = (1..=width).map(|step| async move {
+            let request = json!({"seq": after.saturating_add(step), "next_by_subj": subject});
+            let found = self.raw(&request, filter.reads_payloads()).await?;
+            // Filtered here: what is not wanted does not wait for the others.
+            Ok(found.map(|(number, letter)| {
+                let letter = letter.inspect_err(|error| tracing::warn!("{error}")).ok();
+                (number, letter.and_then(|letter| filter.apply(letter)))
+            }))
+        });
+        let found = futures_util::future::join_all(looks).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let end = found.last().is_none_or(Option::is_none);
+        Ok((found.into_iter().flatten().collect(), end))
+    }
+
     pub(in crate::bus) async fn dead_letter_by_number(&self, number: u64) -> Result<Option<DeadLetter>> {
-        self.raw(&json!({"seq": number})).await?.map(|(_, letter)| letter).transpose()
+        self.raw(&json!({"seq": number}), true).await?.map(|(_, letter)| letter).transpose()
     }
 
     pub(in crate::bus) async fn dead_letter_counts(&self) -> Result<BTreeMap<String, u64>> {
@@ -83,18 +109,19 @@ impl JetStream {
         match self.inner.api.call(&call, &json!({"seq": number})).await? {
             Ok(_) => Ok(true),
             // Servers have several words for "there is none".
-            Err(_) if self.raw(&json!({"seq": number})).await?.is_none() => Ok(false),
+            Err(_) if self.raw(&json!({"seq": number}), false).await?.is_none() => Ok(false),
             Err(refusal) => Err(refusal.error(&format!("to remove dead letter {number}"))),
         }
     }
 
     /// A message of the dead-letter stream and its number; `None` if there is none.
-    async fn raw(&self, request: &Value) -> Result<Option<(u64, Result<DeadLetter>)>> {
+    async fn raw(&self, request: &Value, whole: bool) -> Result<Option<(u64, Result<DeadLetter>)>> {
         let (api, stream) = (&self.inner.api, &self.inner.stream);
         let Some(raw) = api.stored(&stream.dead_letter_stream(), request).await? else { return Ok(None) };
         let headers = parse_headers(&String::from_utf8_lossy(&raw.headers));
         let mut payload = raw.payload;
-        if let Some(sequence) = header(&headers, LEFT).and_then(|sequence| sequence.parse::<u64>().ok()) {
+        let left = header(&headers, LEFT).filter(|_| whole);
+        if let Some(sequence) = left.and_then(|sequence| sequence.parse::<u64>().ok()) {
             let Some(original) = api.stored(&stream.name, &json!({"seq": sequence})).await? else {
                 let lost = format!("stream {} does not keep message {sequence} any more", stream.name);
                 return Ok(Some((raw.sequence, Err(Error::Refused(lost)))));

@@ -295,12 +295,13 @@ pub(super) async fn a_message_that_is_too_large_is_refused_for_good(place: Place
 pub(super) async fn health_follows_the_fetches(mut place: Place) {
     let bus = place.open().await;
     let health = bus.check(Duration::from_secs(1)).await;
-    assert_eq!((health.last_fetch, health.problem), (None, None)); // nothing fetched yet: only asked
+    assert_eq!(health.problem, None); // nothing fetched yet: only asked
     bus.publish(message("one")).await.unwrap();
     fetch_one(&bus).await.ack().await.unwrap();
     assert_eq!(bus.check(Duration::from_secs(5)).await.problem, None);
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert!(bus.check(Duration::from_secs(1)).await.problem.is_some());
+    // Who fetches nothing, because all places are taken, waits for no answer.
+    assert_eq!(bus.check(Duration::from_secs(1)).await.problem, None);
     assert!(bus.fetch(SUBJECT, 1).await.unwrap().is_empty()); // a heartbeat
     assert_eq!(bus.check(Duration::from_secs(1)).await.problem, None);
     if matches!(place, Place::JetStream(_)) {

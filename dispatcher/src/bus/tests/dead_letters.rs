@@ -206,3 +206,51 @@ pub(super) async fn a_message_as_large_as_may_be_is_kept_whole(place: Place) {
     assert!(letter.payload == payload && letter.info.class == "failed");
     bus.drop_dead_letter(letter.number).await.unwrap();
 }
+
+pub(super) async fn letters_with_gaps_between_them_are_all_found_once(place: Place) {
+    let bus = place.open().await;
+    for number in 0..60 {
+        bury(&bus, message(""), &DeadLetterInfo { reason: format!("reason {number}"), ..info() }).await;
+    }
+    let all = letters(&bus).await;
+    for letter in all.iter().filter(|letter| letter.number % 7 != 0 && !(20..50).contains(&letter.number)) {
+        assert!(bus.drop_dead_letter(letter.number).await.unwrap());
+    }
+    let left: Vec<_> = letters(&bus).await.iter().map(|letter| letter.number).collect();
+    assert_eq!(left.len(), 33, "{left:?}");
+    for limit in [1, 7, 100] {
+        let mut filter = Filter { limit, payloads: false, ..Filter::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = bus.dead_letters(&filter).await.unwrap();
+            assert!(page.letters.iter().all(|letter| letter.payload.is_empty()));
+            found.extend(page.letters.iter().map(|letter| letter.number));
+            let Some(next) = page.next else { break };
+            filter.after = next;
+        }
+        assert_eq!(found, left);
+    }
+}
+
+pub(super) async fn a_masked_search_looks_at_nothing_that_is_not_shown(place: Place) {
+    let bus = place.open().await;
+    let told = DeadLetterInfo { reason: "of ann@x.io".to_owned(), customer: "bob@x.io".to_owned(), ..info() };
+    let payload = Bytes::from_static(b"{\"name\":\"inside\"}");
+    bury(&bus, Message { payload, ..message("") }, &told).await;
+    let found = async |customer: Option<&str>, reason: Option<&str>, masked| {
+        let (customer, reason) = (customer.map(str::to_owned), reason.map(str::to_owned));
+        let filter = Filter { customer, reason, masked, payloads: false, ..Filter::default() };
+        bus.dead_letters(&filter).await.unwrap().letters.len() == 1
+    };
+    for (customer, reason, open, masked) in [
+        (Some("bob@"), None, true, false),
+        (Some("inside"), None, true, false),
+        (None, Some("ann"), true, false),
+        (Some("B***@X"), None, false, true),
+        (None, Some("a***@x.io"), false, true),
+        (Some("@x.io"), Some("@x.io"), true, true),
+    ] {
+        assert_eq!(found(customer, reason, false).await, open, "{customer:?} {reason:?}");
+        assert_eq!(found(customer, reason, true).await, masked, "{customer:?} {reason:?} masked");
+    }
+}

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::timeline::{Entry, entries};
 use super::{Frame, Place, away, format, live, problem, refuse_foreign_name};
-use crate::history::{CustomerState, Stage};
+use crate::history::CustomerState;
 use crate::server::App;
 
 /// Runs on one page: more than any flow makes.
@@ -48,10 +48,10 @@ async fn customer(app: &App, headers: &HeaderMap, id: &str) -> Result<CustomerPa
     let now = Utc::now();
     let cut = runs.len() == RUNS;
     let flow = &app.snapshot().await.flow;
-    let onboarded = customer.stage == Stage::Onboarded;
+    let ended = customer.stage.is_end();
     Ok(CustomerPage {
         frame: Frame::new(app, headers, Place::Customers).await,
-        entries: entries(runs, flow, onboarded, now),
+        entries: entries(runs, flow, ended, now),
         cut,
         customer,
         now,

@@ -50,6 +50,7 @@ pub(super) const fn tone(stage: Stage) -> &'static str {
         Stage::Retrying => "warn",
         Stage::UnderWay => "busy",
         Stage::Onboarded => "good",
+        Stage::GivenUp => "zero",
     }
 }
 
@@ -68,13 +69,20 @@ async fn customers(app: &App, headers: &HeaderMap, asked: Asked) -> Result<Custo
     let stage = Stage::ALL.into_iter().find(|stage| stage.as_str() == asked.stage);
     let after = asked.after.parse::<Cursor>().ok();
     let wanted = Wanted { stage, text: asked.q.clone(), after, limit: PAGE + 1 };
+    let frame = Frame::new(app, headers, Place::Customers).await;
     let mut list = match app.0.history.customers(&wanted).await {
         Ok(list) => list,
         Err(error) => return Err(away(app, headers, &error).await),
     };
     let more = list.len() > PAGE;
     list.truncate(PAGE);
-    let next = list.last().filter(|_| more).map(|last| Cursor::from(last).to_string());
+    let next =
+        list.last().filter(|_| more).map(|last| frame.text(&Cursor::from(last).to_string()).into_owned());
+    // Whether something was found must not spell out what is masked.
+    let text = wanted.text.trim().to_lowercase();
+    list.retain(|one| {
+        [&one.name, &one.id].iter().any(|shown| frame.text(shown).to_lowercase().contains(&text))
+    });
     let totals = &app.snapshot().await.totals;
     let choice = |stage: Option<Stage>| {
         let name = stage.map_or("all", Stage::as_str);
@@ -93,7 +101,7 @@ async fn customers(app: &App, headers: &HeaderMap, asked: Asked) -> Result<Custo
         }
     };
     Ok(Customers {
-        frame: Frame::new(app, headers, Place::Customers).await,
+        frame,
         stages: [None].into_iter().chain(Stage::ALL.map(Some)).map(choice).collect(),
         next: next.map(|after| {
             format!(

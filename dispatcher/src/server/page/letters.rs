@@ -1,19 +1,24 @@
 //! `/dead-letters`: what could not be handled, with the reason; replayed or dropped, one or all that match.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Form;
 use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
-use super::{Frame, Place, away, form, format, live, problem, refuse_foreign_name};
-use crate::bus::{DeadLetter, Filter};
+use super::{Frame, Place, away, form, format, html, live, problem, refuse_foreign_name};
+use crate::bus::{DeadLetter, Filter, Page};
 use crate::history::Act;
+use crate::operator::Verb;
 use crate::server::App;
-use crate::server::operator::{AT_ONCE, Operator, Tally, Verb, act as act_on_one, act_on_all};
+use crate::server::operator::{AT_ONCE, Tally, act as act_on_one, act_on_all, operator};
+use crate::server::session::Session;
+use crate::server::snapshot::Snapshot;
 
 /// Dead letters on one page.
 const PAGE: usize = 25;
@@ -48,20 +53,29 @@ struct LettersPage {
 }
 
 impl Asked {
-    fn filter(&self) -> Filter {
+    /// `masked` for those who are not logged in.
+    fn filter(&self, masked: bool) -> Filter {
         let wanted = |text: &String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         Filter {
             subject: wanted(&self.subject),
             customer: wanted(&self.customer),
             reason: wanted(&self.reason),
+            masked,
+            payloads: false,
             after: self.after,
             limit: PAGE,
         }
     }
 
     fn is_filtered(&self) -> bool {
-        let Filter { subject, customer, reason, .. } = self.filter();
-        subject.is_some() || customer.is_some() || reason.is_some()
+        let Filter { subject, .. } = self.filter(true);
+        subject.is_some() || self.is_searched()
+    }
+
+    /// Whether letters have to be looked at one by one.
+    fn is_searched(&self) -> bool {
+        let Filter { customer, reason, .. } = self.filter(true);
+        customer.is_some() || reason.is_some()
     }
 
     fn place(&self, after: u64, said: &str) -> String {
@@ -81,18 +95,39 @@ pub(super) async fn show(State(app): State<App>, Query(asked): Query<Asked>, hea
     if let Some(refused) = refuse_foreign_name(&app, &headers) {
         return refused;
     }
+    let found = Arc::default();
     live::answer(&app, &headers, move |app, headers| {
-        let asked = asked.clone();
-        async move { letters(&app, &headers, asked).await }
+        let (asked, found) = (asked.clone(), Arc::clone(&found));
+        async move { letters(&app, &headers, asked, &found).await }
     })
     .await
 }
 
-async fn letters(app: &App, headers: &HeaderMap, asked: Asked) -> Result<LettersPage, Response> {
-    let page = match app.0.bus.dead_letters(&asked.filter()).await {
-        Ok(page) => page,
-        Err(error) => return Err(away(app, headers, &error).await),
+/// What a search found, and how many letters of each subject there were then.
+type Found = Mutex<Option<(Arc<Snapshot>, Page)>>;
+
+async fn letters(
+    app: &App,
+    headers: &HeaderMap,
+    asked: Asked,
+    found: &Found,
+) -> Result<LettersPage, Response> {
+    let snapshot = app.snapshot().await;
+    let masked = Session::of(headers, app.0.tokens.admin.as_ref()).is_none();
+    let mut found = found.lock().await;
+    // A page that is followed asks every other second: a search is not worth that while no letter comes or goes.
+    let kept = found.as_ref().filter(|(then, _)| {
+        asked.is_searched() && then.dead_letters.is_some() && then.dead_letters == snapshot.dead_letters
+    });
+    let page = match kept {
+        Some((_, page)) => page.clone(),
+        None => match app.0.bus.dead_letters(&asked.filter(masked)).await {
+            Ok(page) => page,
+            Err(error) => return Err(away(app, headers, &error).await),
+        },
     };
+    *found = Some((snapshot, page.clone()));
+    drop(found);
     Ok(LettersPage {
         frame: Frame::new(app, headers, Place::DeadLetters).await,
         subjects: app.0.rules.subjects().into_iter().collect(),
@@ -159,16 +194,22 @@ pub(super) async fn act(State(app): State<App>, request: Request) -> Response {
         Ok(session) => session,
         Err(refused) => return refused,
     };
-    let operator = Operator::new(&session.name, &extensions);
+    let operator = operator(&session.name, &extensions);
+    if wish.sure.is_empty()
+        && wish.action == Verb::Drop
+        && let Some(number) = wish.number
+    {
+        return confirm(&app, &headers, number, asked).await;
+    }
     let tally = match wish.number {
-        Some(number) => act_on_one(&app, &operator, wish.action, number)
+        Some(number) => act_on_one(&app, operator, wish.action, number)
             .await
             .map(|done| Tally { done: done.iter().count(), ..Tally::default() }),
         None if wish.sure.is_empty() => {
             let words = "Tick the box that says so before many are replayed or dropped. Nothing was done.";
             return problem(&app, &headers, StatusCode::BAD_REQUEST, "Are you sure?", words).await;
         }
-        None => act_on_all(&app, &operator, wish.action, asked.filter()).await,
+        None => act_on_all(&app, operator, wish.action, asked.filter(false)).await,
     };
     app.forget_snapshot().await;
     match tally {
@@ -177,5 +218,30 @@ pub(super) async fn act(State(app): State<App>, request: Request) -> Response {
             Redirect::to(&asked.place(0, &said)).into_response()
         }
         Err(error) => away(&app, &headers, &error).await,
+    }
+}
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct Confirm {
+    frame: Frame,
+    asked: Asked,
+    letter: DeadLetter,
+    back: String,
+}
+
+/// What is dropped is gone: asked once more, without a script.
+async fn confirm(app: &App, headers: &HeaderMap, number: u64, asked: Asked) -> Response {
+    match app.0.bus.dead_letter_by_number(number).await {
+        Ok(Some(letter)) => {
+            let frame = Frame::new(app, headers, Place::DeadLetters).await;
+            let back = asked.place(0, "");
+            html(StatusCode::OK, &Confirm { frame, asked, letter, back })
+        }
+        Ok(None) => {
+            let words = "There is no dead letter of this number: it was replayed or dropped.";
+            problem(app, headers, StatusCode::NOT_FOUND, "No such dead letter", words).await
+        }
+        Err(error) => away(app, headers, &error).await,
     }
 }

@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::Utc;
 
+use super::customers::tone;
 use super::picture::{NARROW, Picture, WIDE};
 use super::{Frame, Place, format, live, refuse_foreign_name};
 use crate::history::{CustomerState, Stage, Wanted};
@@ -28,15 +29,12 @@ struct Overview {
 }
 
 impl Overview {
-    fn stages(&self) -> [(Stage, &'static str, String); 4] {
+    fn stages(&self) -> [(Stage, &'static str, String); 5] {
         Stage::ALL.map(|stage| {
             let count = self.snapshot.totals.customers(stage);
             let tone = match stage {
                 _ if count == 0 => "zero",
-                Stage::Stuck => "bad",
-                Stage::Retrying => "warn",
-                Stage::UnderWay => "busy",
-                Stage::Onboarded => "good",
+                stage => tone(stage),
             };
             (stage, tone, format::number(count))
         })

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::{Cause as Rule, Outcome, Report};
+use crate::bus::DeadLetterInfo;
+use crate::history::Stage;
 use crate::observer::{Cause, JobRun, State};
 use crate::server::Tokens;
 use crate::server::tests::{Ground, local};
@@ -223,6 +225,7 @@ async fn a_customer_shows_its_steps_and_what_is_still_to_come() {
         "&#60;w-1@knapscen.disco&#62;",
         "act 12.5 ms",
         "exit code",
+        "began after",
         "not yet",
         "order-swag",
         "Logs of the Job",
@@ -249,4 +252,103 @@ async fn a_pasted_event_is_explained() {
     assert!(page.contains("no EventSource matches") && page.contains("foreign&#60;i&#62;"), "{page}");
     let answer = ground.send("/triggers", None, &[("event", "{}"), ("subject", "")]).await;
     assert!(answer.text().await.unwrap().contains("this is no event"));
+}
+
+/// A letter of the customer's event that has just failed.
+async fn bury(ground: &Ground, customer: &str, reason: &str, event: &str) -> u64 {
+    let info = DeadLetterInfo {
+        reason: reason.to_owned(),
+        customer: customer.to_owned(),
+        event_id: format!("event-of-{customer}"),
+        ..DeadLetterInfo::default()
+    };
+    ground.dead_letter_of(&info, event).await
+}
+
+#[tokio::test]
+async fn no_search_of_an_anonymous_visitor_spells_out_what_is_masked() {
+    let ground = Ground::start(guarded()).await;
+    bury(&ground, "c-1", "ann@example.com is taken", r#"{"email":"ann@example.com"}"#).await;
+    ground.history.record(&run("customer-saved-trigger", "c-1", "Of bob@example.com", failed("no")));
+    until(&ground, "/customers", "Of b***@example.com").await;
+    let cookie = log_in(&ground, TOKEN).await.unwrap();
+    for (path, found) in [
+        ("/dead-letters?customer=ann%40", "no. 1"),
+        ("/dead-letters?reason=nn%40exam", "no. 1"),
+        ("/customers?q=bob%40", "Of bob@example.com"),
+    ] {
+        assert!(!ground.get(path).await.1.contains(found), "{path}");
+        assert!(!ground.get(path).await.1.contains("Of b***"), "{path}");
+        assert!(ground.with_cookie(path, &cookie).await.1.contains(found), "{path}");
+    }
+    for path in ["/dead-letters?customer=c-1", "/dead-letters?reason=a***%40example"] {
+        assert!(ground.get(path).await.1.contains("no. 1"), "{path}");
+    }
+    assert!(ground.get("/customers?q=example").await.1.contains("Of b***@example.com"));
+}
+
+#[tokio::test]
+async fn addresses_are_masked_wherever_an_event_puts_them() {
+    let ground = Ground::start(guarded()).await;
+    let (customer, name) = ("ann@example.com", "\"ann smith\"@example.com");
+    let record = |trigger| ground.history.record(&run(trigger, customer, name, failed("ann@example.com")));
+    record("customer-saved-trigger");
+    bury(&ground, customer, "ann@example.com", "x").await;
+    until(&ground, "/", "***@example.com").await;
+    let cookie = log_in(&ground, TOKEN).await.unwrap();
+    let number = bury(&ground, customer, "ann@example.com", "x").await.to_string();
+    let word = form_word(&ground.with_cookie("/dead-letters", &cookie).await.1);
+    let form = [("word", word.as_str()), ("action", "drop"), ("number", number.as_str()), ("sure", "yes")];
+    assert_eq!(ground.send("/dead-letters", Some(&cookie), &form).await.status(), 303);
+    record("user-saved-trigger");
+    until(&ground, "/triggers", "a***@example.com").await;
+    let pages =
+        ["/", "/customers", "/customers/ann%40example.com", "/dead-letters", "/dead-letters/2", "/triggers"];
+    for path in pages {
+        let page = ground.get(path).await.1;
+        for part in ["ann@", "ann%40", "ann smith"] {
+            assert!(!page.contains(part), "{path} tells {part}:\n{page}");
+        }
+    }
+    assert!(ground.with_cookie("/customers", &cookie).await.1.contains("ann%40example.com"));
+}
+
+#[tokio::test]
+async fn a_drop_is_asked_for_once_more_and_its_customer_is_stuck_no_more() {
+    let ground = Ground::start(guarded()).await;
+    ground.history.record(&run("customer-saved-trigger", "c-1", "Acme", failed("no such tier")));
+    until(&ground, "/customers?stage=stuck", "Acme").await;
+    let number = bury(&ground, "c-1", "no such tier", "x").await.to_string();
+    let cookie = log_in(&ground, TOKEN).await.unwrap();
+    let word = form_word(&ground.with_cookie("/dead-letters", &cookie).await.1);
+    let form = [("word", word.as_str()), ("action", "drop"), ("number", number.as_str()), ("sure", "yes")];
+    let asked = ground.send("/dead-letters", Some(&cookie), &form[..3]).await.text().await.unwrap();
+    assert!(asked.contains("Drop this event for good?") && asked.contains("no such tier"), "{asked}");
+    assert_eq!(ground.bus.dead_letter_count().await.unwrap(), 1);
+    assert_eq!(ground.send("/dead-letters", Some(&cookie), &form).await.status(), 303);
+    assert_eq!(ground.bus.dead_letter_count().await.unwrap(), 0);
+    assert_eq!(ground.history.customer("c-1").await.unwrap().unwrap().stage, Stage::GivenUp);
+    assert!(!ground.get("/customers?stage=stuck").await.1.contains("Acme"));
+    let page = ground.get("/customers/c-1").await.1;
+    assert!(page.contains("given up") && page.contains("failed, dropped"), "{page}");
+    let metrics = ground.get("/metrics").await.1;
+    for line in ["dispatcher_customers{stage=\"stuck\"} 0", "dispatcher_customers{stage=\"given_up\"} 1"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_that_is_followed_sees_letters_come_and_go() {
+    let ground = Ground::start(local()).await;
+    let mut stream = ground.stream("/dead-letters?reason=tier").await;
+    let mut text = String::new();
+    let mut buried = false;
+    while !text.contains("no tier") {
+        let chunk = tokio::time::timeout(Duration::from_secs(30), stream.chunk()).await.unwrap().unwrap();
+        text.push_str(&String::from_utf8_lossy(&chunk.unwrap()));
+        if !buried && text.contains("</html>") {
+            ground.dead_letter("no tier").await;
+            buried = true;
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A customer's runs as a timeline: what waited, what ran, how it ended, and what the worker said.
+//! A customer's runs as a timeline: how long each waited, started and ran, how it ended, and what the worker said.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
@@ -22,9 +22,10 @@ pub(super) struct Entry {
     pub(super) phases: String,
 }
 
-/// Where waiting and running lie between the first and the last moment of all.
+/// Where waiting, starting and running lie between the first and the last moment of all.
 pub(super) struct Bar {
     pub(super) wait: (i64, i64),
+    pub(super) start: (i64, i64),
     pub(super) run: (i64, i64),
 }
 
@@ -38,14 +39,17 @@ impl Entry {
             Some((RunState::Failed, false)) => ("failed", "bad"),
             Some((RunState::TryAgain, _)) => ("to be tried again", "warn"),
             Some((RunState::HandedBack, _)) => ("handed back", "warn"),
+            Some((RunState::Dropped, _)) => ("failed, dropped", "zero"),
         }
     }
 
     /// What a run is described by: each with its name.
     pub(super) fn details(&self) -> Vec<(&'static str, String)> {
         let Some(run) = &self.run else { return Vec::new() };
-        let begun = run.started_at.unwrap_or(run.handed_at);
-        let mut all = vec![("waited", duration(begun - run.published_at))];
+        let mut all = vec![("waited", duration(run.handed_at - run.published_at))];
+        if let Some(started) = run.started_at {
+            all.push(("began after", duration(started - run.handed_at)));
+        }
         if let (Some(started), Some(ended)) = (run.started_at, run.ended_at) {
             all.push(("ran", duration(ended - started)));
         }
@@ -72,13 +76,13 @@ impl Entry {
 }
 
 /// All runs in their order, and then the steps of the flow that have none yet.
-pub(super) fn entries(runs: Vec<Run>, flow: &Flow, onboarded: bool, now: DateTime<Utc>) -> Vec<Entry> {
+pub(super) fn entries(runs: Vec<Run>, flow: &Flow, ended: bool, now: DateTime<Utc>) -> Vec<Entry> {
     let first = runs.iter().map(|run| run.published_at).min().unwrap_or(now);
     let last = runs.iter().map(|run| run.ended_at.unwrap_or(now)).max().unwrap_or(now);
     let span = (last - first).max(TimeDelta::milliseconds(1));
     let missing: Vec<_> = flow
         .in_order()
-        .filter(|step| !onboarded && !runs.iter().any(|run| run.trigger == step.trigger))
+        .filter(|step| !ended && !runs.iter().any(|run| run.trigger == step.trigger))
         .map(|step| Entry {
             step: step.name().to_owned(),
             subject: step.subjects.join(", "),
@@ -100,18 +104,24 @@ fn entry(run: Run, first: DateTime<Utc>, span: TimeDelta, now: DateTime<Utc>) ->
         )
         .unwrap_or(0)
     };
-    let begun = run.started_at.unwrap_or(run.handed_at);
-    let (published, begun, ended) = (at(run.published_at), at(begun), at(run.ended_at.unwrap_or(now)));
+    // An adopted Job may have begun before it was handed over here. What never began is at its end, or still begins.
+    let end = run.ended_at.unwrap_or(now);
+    let begun = run.started_at.unwrap_or(end);
+    let moments = [run.published_at, run.handed_at.min(begun), begun, end].map(at);
+    let part = |from: usize| (moments[from], (moments[from + 1] - moments[from]).max(0));
+    let (run_from, run_long) = part(2);
     let report: Value =
         run.report.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     Entry {
         // What could not be planned has no image.
-        step: if run.image.is_empty() { step(&run.trigger) } else { short(&run.image) }.to_owned(),
+        step: match (run.image.as_str(), run.trigger.as_str()) {
+            ("", "") => "refused",
+            ("", trigger) => step(trigger),
+            (image, _) => short(image),
+        }
+        .to_owned(),
         subject: run.nats_subject.clone(),
-        bar: Some(Bar {
-            wait: (published, (begun - published).max(0)),
-            run: (begun, (ended - begun).max(4)),
-        }),
+        bar: Some(Bar { wait: part(0), start: part(1), run: (run_from, run_long.max(4)) }),
         facts: facts(&report),
         phases: phases(&report),
         run: Some(run),

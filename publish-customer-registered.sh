@@ -24,7 +24,7 @@ Options:
 
 Where to:
   compose     the stack of docker/compose.yaml or docker/compose.cluster.yaml, if it runs;
-              COMPOSE_PROJECT_NAME if it has another name
+              COMPOSE_PROJECT_NAME, or that of docker/.env, if it has another name
   nats        the NATS CLI, with its own settings (NATS_URL, NATS_USER, nats context, ...);
               NATS_SERVER is taken for NATS_URL
   dispatcher  `dispatcher publish`: DISPATCHER if set, else from PATH, else from target/
@@ -142,13 +142,28 @@ find_dispatcher() {
   return 1
 }
 
-# The running dispatcher of a stack of ours: it knows the way to its NATS.
+# The projects that a stack of ours may be: that of the shell, else of the file that Compose reads, else the usual ones.
+projects() {
+  local project="${COMPOSE_PROJECT_NAME:-}" file="$root/docker/.env"
+  if [[ -z "$project" && -r "$file" ]]; then
+    project="$(sed -n 's/^COMPOSE_PROJECT_NAME=["'\'']\{0,1\}\([a-z0-9_-]*\).*/\1/p' "$file" | tail -n 1)"
+  fi
+  echo "${project:-knapscen knapscen-cluster}"
+}
+
+# running PROJECT SERVICE: the container of a service of a stack, if it runs.
+running() {
+  docker ps --quiet --filter "label=com.docker.compose.project=$1" --filter "label=com.docker.compose.service=$2" \
+    --filter "label=com.docker.compose.oneoff=False" 2>/dev/null | grep -m 1 .
+}
+
+# A running dispatcher of a stack of ours: it knows the way to its NATS.
 find_stack() {
   command -v docker >/dev/null || return 1
   local project
-  for project in ${COMPOSE_PROJECT_NAME:-knapscen knapscen-cluster}; do
-    docker ps --quiet --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.oneoff=False" \
-      --filter "label=com.docker.compose.service=dispatcher" 2>/dev/null | grep -m 1 . && return
+  for project in $(projects); do
+    running "$project" dispatcher || running "$project" dispatcher-2 || continue
+    return
   done
   return 1
 }
@@ -227,8 +242,7 @@ done
 page() {
   local project container address
   project="$(docker inspect --format '{{index .Config.Labels "com.docker.compose.project"}}' "$stack")"
-  container="$(docker ps --quiet --filter "label=com.docker.compose.project=$project" \
-    --filter "label=com.docker.compose.oneoff=False" --filter "label=com.docker.compose.service=$1" | head -n 1)"
+  container="$(running "$project" "$1")" || return 0
   address="$(docker port "$container" "$2" 2>/dev/null | head -n 1 || true)"
   [[ -z "$address" ]] || printf '  %-22s http://%s/\n' "$3" "$address"
 }
@@ -236,6 +250,7 @@ page() {
 if [[ "$via" == compose && "$print" == false ]]; then
   echo "watch it:"
   page dispatcher 8080 "the dispatcher"
+  page dispatcher-2 8080 "the second dispatcher"
   page mail 1080 "mails"
   page partner 9000 "orders, webhook, CRM"
 elif [[ "$print" == false ]]; then

@@ -133,11 +133,14 @@ image() {
         return
     fi
     if [[ -z $made ]]; then
-        if timeout 600 docker pull --quiet "$tag" >/dev/null 2>"$work/pull"; then
+        local ended=0
+        timeout 600 docker pull --quiet "$tag" >/dev/null 2>"$work/pull" || ended=$?
+        if ((ended == 0)); then
             say "$tag" "pulled in $((SECONDS - began)) s"
             return
         fi
-        unreachable "$work/pull" || fail 69 "$tag cannot be pulled, and the registry answers: $(tail -1 "$work/pull")"
+        # 124: it took too long, and said nothing.
+        ((ended == 124)) || unreachable "$work/pull" || fail 69 "$tag cannot be pulled, and the registry answers: $(tail -1 "$work/pull")"
         wanted=$(recipe "$name")
     fi
     say "$tag" "no registry can be reached: making a stand-in"
@@ -175,7 +178,7 @@ make_rust() {
     tar -C "$(rustc --print sysroot)" -cf - --exclude=lib/rustlib/src bin/cargo bin/rustc lib |
         tar -C "$work/rust/toolchain" -xf -
     # The certificates of the package registries may be signed by the machine's own authority.
-    cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$work/rust/ca-certificates.crt"
+    cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$work/rust/machine.crt"
     build rust "$@"
 }
 

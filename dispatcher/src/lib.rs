@@ -1,5 +1,10 @@
 //! Maps NATS CloudEvents to Kubernetes Jobs: event → rule → plan → backend → outcome → acknowledgement.
 
+#[cfg(not(panic = "unwind"))]
+compile_error!(
+    "a bug in one event ends with that event because it unwinds: build the dispatcher with panic = \"unwind\""
+);
+
 pub mod backend;
 pub mod bus;
 pub mod command;

@@ -57,16 +57,28 @@ impl Stack {
         ] {
             assert_eq!(self.count(table), count, "{table}");
         }
-        assert_eq!(self.mails(), 2 * customers, "mails by Message-ID");
+        assert_eq!(self.mails().different, 2 * customers, "mails by Message-ID");
+        let received = self.received();
         for place in ["orders", "marketing", "crm"] {
-            assert_eq!(self.received(place), customers, "{place} at the partner");
+            let count = received.iter().filter(|one| one["place"] == place).count();
+            assert_eq!(count, customers, "{place} at the partner");
         }
+        // The same key is the same order: a vendor that was sent another one under it would refuse it.
+        assert!(received.iter().all(|one| one["conflicts"] == 0), "{received:?}");
         let letters = self.dispatcher(dispatcher, &["dead-letters", "list", "--output", "json"]);
         assert!(!letters.contains("\"number\""), "{letters}");
     }
 
-    /// How many different mails the catcher has.
-    fn mails(&self) -> usize {
+    /// Where nothing went wrong nothing was even sent a second time.
+    pub(crate) fn check_nothing_came_twice(&self) {
+        let Mails { all, different } = self.mails();
+        assert_eq!(all, different, "mails, and different ones");
+        let received = self.received();
+        assert!(received.iter().all(|one| one["repeats"] == 0), "{received:?}");
+    }
+
+    /// How many mails the catcher has.
+    fn mails(&self) -> Mails {
         let listed = self.ask("MAIL_PORT", "/api/messages");
         let ids = listed.as_array().into_iter().flatten().filter_map(|mail| mail["id"].as_str());
         let mut ids: Vec<_> = ids
@@ -77,14 +89,20 @@ impl Stack {
                 found.unwrap_or_else(|| panic!("a mail without Message-ID: {mail}")).1.to_string()
             })
             .collect();
+        let all = ids.len();
         ids.sort();
         ids.dedup();
-        ids.len()
+        Mails { all, different: ids.len() }
     }
 
-    /// How many different requests the partner has kept in one place: it keeps one for each idempotency key.
-    fn received(&self, place: &str) -> usize {
-        let all = self.ask("PARTNER_PORT", "/received");
-        all.as_array().into_iter().flatten().filter(|one| one["place"] == place).count()
+    /// What the partner has kept: one request for each place and idempotency key.
+    fn received(&self) -> Vec<Value> {
+        self.ask("PARTNER_PORT", "/received").as_array().cloned().unwrap_or_default()
     }
+}
+
+/// What the catcher has: all mails, and those that differ by their Message-ID.
+struct Mails {
+    all: usize,
+    different: usize,
 }

@@ -40,6 +40,14 @@ pub(crate) fn build_images() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         run(command("docker/offline.sh", &[]));
-        docker(&["buildx", "bake", "--file", "docker/bake.hcl", "--progress", "plain"]);
+        let mut bake =
+            command("docker", &["buildx", "bake", "--file", "docker/bake.hcl", "--progress", "plain"]);
+        bake.env("REVISION", revision());
+        run(bake);
     });
+}
+
+/// The commit of this checkout.
+pub(crate) fn revision() -> String {
+    run(command("git", &["rev-parse", "HEAD"]))
 }

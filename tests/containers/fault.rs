@@ -6,7 +6,7 @@ use tests::wait;
 
 use crate::books::JOBS;
 use crate::engine::docker;
-use crate::stack::{Kind, LIMIT, Stack};
+use crate::stack::{Container, Kind, LIMIT, Stack};
 
 const CUSTOMERS: usize = 20;
 
@@ -27,6 +27,9 @@ fn whatever_is_killed_or_cut_off_in_mid_flow_nothing_is_lost_or_doubled() {
     }
     stack.until_onboarded(CUSTOMERS);
     stack.check_books(CUSTOMERS, "dispatcher");
+    // What went wrong went wrong outside: no worker said that its event, its settings or it itself are at fault.
+    let codes: Vec<_> = stack.jobs().iter().map(Container::exit_code).collect();
+    assert!(codes.iter().all(|code| ![65, 70, 78].contains(code)), "{codes:?}");
     stack.end();
 }
 

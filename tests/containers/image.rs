@@ -1,8 +1,10 @@
 //! Each image holds its program and nothing else to run, and says what it is.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
-use crate::engine::{build_images, command, docker, run};
+use crate::engine::{build_images, command, docker, revision, root, run};
 
 /// All eight, by the names that the ConfigMaps use.
 const IMAGES: [(&str, &str); 8] = [
@@ -59,6 +61,7 @@ fn every_image_holds_one_program_runs_as_nobody_and_says_what_it_is() {
             );
         }
         assert_eq!(config["Labels"]["org.opencontainers.image.title"], program);
+        assert_eq!(config["Labels"]["org.opencontainers.image.revision"], revision());
         let health = &config["Healthcheck"]["Test"];
         let mut expected = vec![program, "etc/ssl/", "etc/ssl/certs/", "etc/ssl/certs/ca-certificates.crt"];
         if program == "dispatcher" {
@@ -109,5 +112,45 @@ fn every_program_says_what_it_reads_in_a_read_only_container_without_rights_or_n
             "--help",
         ]);
         assert!(help.contains(program), "{help}");
+    }
+}
+
+#[test]
+fn the_variables_that_the_readme_names_are_those_of_the_programs() {
+    build_images();
+    let readme = fs::read_to_string(root().join("docker/README.md")).expect("the README");
+    for (_, image) in IMAGES {
+        let name = image.trim_end_matches(":latest");
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("no row of {name}"));
+        let is_variable = |word: &&str| word.contains('_') && word.to_uppercase() == **word;
+        let named: Vec<_> = row.split('`').filter(is_variable).collect();
+        let help: &[&str] = if name.ends_with("dispatcher") { &["run", "--help"] } else { &["--help"] };
+        let help = docker(&[&["run", "--rm", "--network", "none", image], help].concat());
+        assert!(!named.is_empty(), "{row}");
+        assert!(named.iter().all(|variable| help.contains(variable)), "{named:?}\n{help}");
+    }
+}
+
+#[test]
+fn every_program_carries_the_list_of_its_crates() {
+    build_images();
+    // As scanners do it: the section's content, inflated, is JSON.
+    let read = r#"cd "$(mktemp -d)"; trap 'rm -r "$PWD"' EXIT; docker cp "$0:$1" program
+        objcopy --dump-section .dep-v0=crates program /dev/null
+        python3 -c 'import sys, zlib; sys.stdout.buffer.write(zlib.decompress(open("crates", "rb").read()))'"#;
+    for (program, image) in IMAGES {
+        let container = docker(&["create", "--label", "disco.knapscen.test", image]);
+        let crates = run(command("bash", &["-euc", read, &container, &format!("/{program}")]));
+        docker(&["rm", &container]);
+        let crates: Value = serde_json::from_str(&crates).expect("JSON");
+        let names: Vec<_> =
+            crates["packages"].as_array().into_iter().flatten().map(|one| &one["name"]).collect();
+        for expected in ["tokio", "rustls", program] {
+            assert!(
+                names.iter().any(|name| **name == expected),
+                "{image}: {expected} is not among {names:?}"
+            );
+        }
     }
 }

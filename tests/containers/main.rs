@@ -7,6 +7,7 @@
 
 mod books;
 mod cluster;
+mod compose;
 mod engine;
 mod fault;
 mod flow;

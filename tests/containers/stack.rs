@@ -1,5 +1,7 @@
 //! One stack of `docker/` under a project and ports of its own; nothing of it is left when it ends.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::{http, port, reaper, wait};
 
-use crate::engine::{build_images, command, docker, run, try_run};
+use crate::engine::{build_images, command, docker, root, run, try_run};
 
 /// Long enough for anything in containers on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_mins(5);
@@ -23,6 +25,8 @@ pub(crate) enum Kind {
 
 /// A running stack.
 pub(crate) struct Stack {
+    /// Volumes of the engine before it.
+    volumes: BTreeSet<String>,
     project: String,
     file: &'static str,
     ports: [(&'static str, u16); 5],
@@ -38,6 +42,7 @@ impl Stack {
         build_images();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let stack = Self {
+            volumes: volumes(),
             project: format!("knapscen-test-{}-{number}", std::process::id()),
             file: match kind {
                 Kind::Single => "docker/compose.yaml",
@@ -60,6 +65,21 @@ impl Stack {
     /// What a service answers as JSON; null when it does not.
     pub(crate) fn ask(&self, port: &str, path: &str) -> Value {
         http::get(self.port(port), path).map(|answer| answer.json()).unwrap_or_default()
+    }
+
+    /// Publishes registrations with the script that the README names; what it says.
+    pub(crate) fn publish(&self, arguments: &[&str]) -> String {
+        let mut script = command("./publish-customer-registered.sh", arguments);
+        script.env("COMPOSE_PROJECT_NAME", &self.project);
+        for name in ["NATS_URL", "NATS_SERVER", "EVENTS_URL"] {
+            script.env_remove(name);
+        }
+        run(script)
+    }
+
+    /// The address of a service's page.
+    pub(crate) fn page(&self, port: &str) -> String {
+        format!("http://127.0.0.1:{}/", self.port(port))
     }
 
     /// The address of NATS for a client on this machine, with the user and password that the stack made for itself.
@@ -88,7 +108,12 @@ impl Stack {
 
     /// A command of the dispatcher inside a service's container.
     pub(crate) fn dispatcher(&self, service: &str, arguments: &[&str]) -> String {
-        docker(&[&["exec", &self.container(service), "/dispatcher"], arguments].concat())
+        self.exec(service, &[&["/dispatcher"], arguments].concat())
+    }
+
+    /// A command inside a service's container.
+    pub(crate) fn exec(&self, service: &str, arguments: &[&str]) -> String {
+        docker(&[&["exec", &self.container(service)], arguments].concat())
     }
 
     /// Ends a service's container as a power cut would; the engine does not start it again by itself.
@@ -136,21 +161,21 @@ impl Stack {
         self.containers(&["--filter", "label=com.docker.compose.oneoff=True", "--filter", "status=running"])
     }
 
-    /// Ends it, and checks that no container, volume or network of it is left.
+    /// Ends it as the README says, and checks that nothing but its data is left, and then that nothing is.
     pub(crate) fn end(self) {
-        let volumes: Vec<_> = self.containers(&[]).iter().flat_map(Container::volumes).collect();
-        // In this order, because a dispatcher that is being stopped may still put a Job's next try in the place of its last.
-        run(self.compose(&["stop"]));
-        run(self.compose(&["down", "--volumes", "--remove-orphans"]));
+        let mut down = command("bash", &["-euo", "pipefail", "-c", &take_down().replace(FILE, self.file)]);
+        down.env("COMPOSE_PROJECT_NAME", &self.project);
+        run(down);
         let label = format!("label=com.docker.compose.project={}", self.project);
-        for list in [&["ps", "--all"][..], &["volume", "ls"], &["network", "ls"]] {
-            let left = docker(&[list, &["--filter", &label]].concat());
+        for list in [["ps", "--all"], ["network", "ls"]] {
+            let left = docker(&[&list[..], &["--filter", &label]].concat());
             assert_eq!(left.lines().count(), 1, "left behind: {left}");
         }
-        for volume in volumes {
-            let mut inspect = command("docker", &["volume", "inspect", &volume]);
-            assert!(!try_run(&mut inspect).status.success(), "volume {volume} is left behind");
-        }
+        let left = || volumes().difference(&self.volumes).cloned().collect::<Vec<_>>();
+        let own = format!("{}_", self.project);
+        assert!(left().iter().all(|volume| volume.starts_with(&own)), "left behind: {:?}", left());
+        run(self.compose(&["down", "--volumes"]));
+        assert!(left().is_empty(), "left behind: {:?}", left());
     }
 
     fn containers(&self, filters: &[&str]) -> Vec<Container> {
@@ -185,6 +210,21 @@ impl Stack {
     fn port(&self, name: &str) -> u16 {
         self.ports.iter().find(|(known, _)| *known == name).expect("a known port").1
     }
+}
+
+/// What the README takes down; another stack is another file.
+const FILE: &str = "docker/compose.yaml";
+
+/// The README's commands that take the stack down and keep its data.
+fn take_down() -> String {
+    let readme = fs::read_to_string(root().join("docker/README.md")).expect("the README");
+    let mut blocks = readme.split("```bash\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.find(|block| block.contains(" down ")).expect("a block that takes it down").to_owned()
+}
+
+/// All volumes of the engine.
+fn volumes() -> BTreeSet<String> {
+    docker(&["volume", "ls", "--quiet"]).lines().map(str::to_owned).collect()
 }
 
 impl Drop for Stack {
@@ -223,11 +263,6 @@ impl Container {
     /// How its program ended.
     pub(crate) fn exit_code(&self) -> i64 {
         self.0["State"]["ExitCode"].as_i64().unwrap_or(-1)
-    }
-
-    fn volumes(&self) -> Vec<String> {
-        let mounts = self.0["Mounts"].as_array().cloned().unwrap_or_default();
-        mounts.iter().filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect()
     }
 
     fn text(&self, pointer: &str) -> &str {

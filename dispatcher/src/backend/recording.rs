@@ -17,6 +17,7 @@ pub struct Recording(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     script: VecDeque<Outcome>,
+    panics: bool,
     started: Vec<PlannedJob>,
     again: Vec<Again>,
     deleted: Vec<Identity>,
@@ -28,6 +29,11 @@ impl Recording {
     pub fn with(script: impl IntoIterator<Item = Outcome>) -> Self {
         let state = State { script: script.into_iter().collect(), ..State::default() };
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The next Job meets a bug of ours.
+    pub fn panic_next(&self) {
+        self.state().panics = true;
     }
 
     /// The Jobs that were to run, in order.
@@ -61,6 +67,7 @@ impl Recording {
         let mut state = self.state();
         state.started.push(job.clone());
         state.again.push(again);
+        assert!(!std::mem::take(&mut state.panics), "a bug");
         let outcome = state.script.pop_front().unwrap_or(Outcome::Complete { report: Report::default() });
         let started_at = Some(SystemTime::now());
         Ran { outcome, attempts: 1, adopted: false, started_at, earlier: Vec::new() }

@@ -1,5 +1,6 @@
 //! `dispatcher healthcheck`: exit code 0 if a dispatcher answers, for images without a shell.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,17 +9,49 @@ use shared::error::{Error, Result};
 /// Ask a running dispatcher whether it is alive
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Address to ask
-    #[arg(long, env = "HEALTHCHECK_URL", default_value = "http://127.0.0.1:8080/healthz")]
-    url: String,
+    /// Address to ask [default: /healthz where the dispatcher listens]
+    #[arg(long, env = "HEALTHCHECK_URL")]
+    url: Option<String>,
+    /// Where the dispatcher listens
+    #[arg(long, env = "DISPATCHER_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+impl Arguments {
+    fn url(&self) -> String {
+        let mut address = self.listen;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        self.url.clone().unwrap_or_else(|| format!("http://{address}/healthz"))
+    }
 }
 
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let client = super::publish::http_client(Duration::from_secs(3))?;
+    let url = arguments.url();
     let failed = |error: reqwest::Error| {
-        Error::unavailable(format!("{} does not answer", arguments.url)).because(error.without_url())
+        Error::unavailable(format!("{url} does not answer")).because(error.without_url())
     };
-    let answer = client.get(&arguments.url).send().await.map_err(failed)?;
+    let answer = client.get(&url).send().await.map_err(failed)?;
     answer.error_for_status().map_err(failed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_that_where_the_dispatcher_listens_unless_one_is_given() {
+        let asked = |url: Option<&str>, listen: &str| {
+            Arguments { url: url.map(str::to_owned), listen: listen.parse().unwrap() }.url()
+        };
+        assert_eq!(asked(None, "0.0.0.0:9999"), "http://127.0.0.1:9999/healthz");
+        assert_eq!(asked(None, "[::]:8080"), "http://[::1]:8080/healthz");
+        assert_eq!(asked(None, "10.1.2.3:80"), "http://10.1.2.3:80/healthz");
+        assert_eq!(asked(Some("http://partner:9000/healthz"), "0.0.0.0:80"), "http://partner:9000/healthz");
+    }
 }

@@ -1,11 +1,12 @@
 //! `dispatcher partner`: stands for the swag vendor, the marketing webhook and the CRM where there are none of them.
 //!
-//! Takes JSON by `POST` to `/orders`, `/marketing` and `/crm`, and keeps each body in a file named by its idempotency key. Shows
-//! all of them at `/`, and as JSON at `/received`.
+//! Takes JSON by `POST` to `/orders`, `/marketing` and `/crm`, and keeps each body in a file named by its idempotency key, with how
+//! often it came again. Shows all of them at `/`, and as JSON at `/received`.
 
 use std::net::SocketAddr;
 use std::path::{Path as FilePath, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Path, State};
@@ -13,9 +14,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::error::{Error, Result};
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 
 use super::{print, service};
 
@@ -30,6 +33,7 @@ const PAGE_POLICY: &str =
 #[derive(clap::Args)]
 #[command(
     after_help = "Takes POST /orders, /marketing and /crm with an Idempotency-Key; the same key is the same order, and is kept once.\n\
+    The same key with another body is answered with 409, as vendors do.\n\
     Asks for no token and has no TLS: it is for tries, not for the open network."
 )]
 pub(super) struct Arguments {
@@ -47,6 +51,19 @@ impl Arguments {
         self.listen
     }
 }
+
+/// What is kept of one key.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    body: Value,
+    /// How often the same came again.
+    repeats: u64,
+    /// How often another body came, which was refused.
+    conflicts: u64,
+}
+
+/// One request at a time: what is kept is read, and then written.
+type Folder = Arc<Mutex<PathBuf>>;
 
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let address = start(arguments.listen, &arguments.folder).await?;
@@ -74,13 +91,13 @@ pub(super) async fn start(listen: SocketAddr, folder: &FilePath) -> Result<Socke
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/received", get(received))
         .route("/{place}", post(record))
-        .with_state(folder.to_owned());
+        .with_state(Arc::new(Mutex::new(folder.to_owned())));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
 
 async fn record(
-    State(folder): State<PathBuf>,
+    State(folder): State<Folder>,
     Path(place): Path<String>,
     headers: HeaderMap,
     Json(body): Json<Value>,
@@ -91,15 +108,34 @@ async fn record(
     if !PLACES.contains(&place.as_str()) || !safe {
         return (StatusCode::BAD_REQUEST, Json(json!({ "error": "unknown place or no Idempotency-Key" })));
     }
-    let text = serde_json::to_vec_pretty(&body).unwrap_or_default();
-    // The same key is the same order: it is written once more, not twice.
-    match tokio::fs::write(folder.join(&place).join(format!("{key}.json")), text).await {
-        Ok(()) => (StatusCode::CREATED, Json(json!({ "id": key }))),
+    let folder = folder.lock().await;
+    match keep(&folder.join(&place).join(format!("{key}.json")), body) {
+        Ok(true) => (StatusCode::CREATED, Json(json!({ "id": key }))),
+        Ok(false) => (StatusCode::CONFLICT, Json(json!({ "error": "this key came with another body" }))),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() }))),
     }
 }
 
-async fn received(State(folder): State<PathBuf>) -> impl IntoResponse {
+/// Keeps what came, or counts that it came again; false where it is another body.
+fn keep(file: &FilePath, body: Value) -> std::io::Result<bool> {
+    let kept = match std::fs::read(file) {
+        Ok(text) => {
+            let mut kept: Kept = serde_json::from_slice(&text)?;
+            let is_same = kept.body == body;
+            *(if is_same { &mut kept.repeats } else { &mut kept.conflicts }) += 1;
+            (kept, is_same)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            (Kept { body, repeats: 0, conflicts: 0 }, true)
+        }
+        Err(error) => return Err(error),
+    };
+    std::fs::write(file, serde_json::to_vec_pretty(&kept.0)?)?;
+    Ok(kept.1)
+}
+
+async fn received(State(folder): State<Folder>) -> impl IntoResponse {
+    let folder = folder.lock_owned().await;
     match tokio::task::spawn_blocking(move || read(&folder)).await {
         Ok(Ok(all)) => Json(Value::Array(all)).into_response(),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -107,17 +143,20 @@ async fn received(State(folder): State<PathBuf>) -> impl IntoResponse {
     }
 }
 
-/// All that is kept, newest first: place, key, seconds since 1970, body.
+/// All that is kept, newest first: place, key, seconds since 1970, body, and how often it came again, or another body did.
 fn read(folder: &FilePath) -> std::io::Result<Vec<Value>> {
     let mut all = Vec::new();
     for place in PLACES {
         for entry in std::fs::read_dir(folder.join(place))? {
             let entry = entry?;
             let at = entry.metadata()?.modified()?;
-            let body: Value = serde_json::from_slice(&std::fs::read(entry.path())?).unwrap_or_default();
+            let Kept { body, repeats, conflicts } = serde_json::from_slice(&std::fs::read(entry.path())?)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let key = name.trim_end_matches(".json").to_owned();
-            all.push((at, json!({ "place": place, "key": key, "at": seconds(at), "body": body })));
+            let one = json!({
+                "place": place, "key": key, "at": seconds(at), "body": body, "repeats": repeats, "conflicts": conflicts,
+            });
+            all.push((at, one));
         }
     }
     all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
@@ -140,18 +179,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_key_twice_is_one_order_and_a_place_or_key_that_is_not_safe_is_refused() {
+    async fn the_same_key_twice_is_one_order_and_what_is_not_the_same_or_not_safe_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let address = start("127.0.0.1:0".parse().unwrap(), folder.path()).await.unwrap();
         let order = json!({ "customer": "<script>" });
         for _ in 0..2 {
             assert_eq!(post_order(address, "orders", "a-1", &order).await, 201);
         }
+        assert_eq!(post_order(address, "orders", "a-1", &json!({ "customer": "another" })).await, 409);
         assert_eq!(post_order(address, "crm", "a-1", &order).await, 201);
         assert_eq!(post_order(address, "orders", "../../etc/passwd", &order).await, 400);
         assert_eq!(post_order(address, "elsewhere", "a-2", &order).await, 400);
         let all = read(folder.path()).unwrap();
         assert_eq!(all.len(), 2, "{all:?}");
         assert!(all.iter().all(|one| one["key"] == "a-1" && one["body"] == order), "{all:?}");
+        let counts = |place: &str| {
+            let one = all.iter().find(|one| one["place"] == place).unwrap();
+            (one["repeats"].as_u64(), one["conflicts"].as_u64())
+        };
+        assert_eq!((counts("orders"), counts("crm")), ((Some(1), Some(1)), (Some(0), Some(0))));
     }
 }

@@ -1,6 +1,7 @@
 //! The whole loop on the embedded bus with the shipped manifests and a backend that runs nothing.
 
 mod action;
+mod bug;
 mod several;
 
 use std::path::Path;

@@ -96,7 +96,7 @@ impl Client {
         let Failure::DockerResponseServerError { status_code, message } = failure else {
             return self.away(&words(failure));
         };
-        let message = cut(message.trim());
+        let message = cut(message.trim(), MAX_WORDS);
         match status_code {
             404 => Trouble::Missing(message),
             409 => Trouble::Conflict(message),
@@ -177,11 +177,12 @@ fn words(failure: &Failure) -> String {
         let _never_fails = write!(text, ": {error}");
         cause = error.source();
     }
-    cut(&text)
+    cut(&text, MAX_WORDS)
 }
 
-fn cut(text: &str) -> String {
-    let mut end = text.len().min(MAX_WORDS);
+/// At most so many bytes, whole characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig};
+use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::super::Cause;
@@ -15,6 +15,8 @@ use crate::plan::{BackendKind, PlannedJob, expand, unsupported};
 const TERMINATION_MESSAGE: &str = "/run/termination/message";
 /// A cluster's nodes have such a limit as well; it ends a fork bomb.
 const MOST_PROCESSES: i64 = 1024;
+/// The output that is kept of a container: many times what is ever shown of it, and no disk full.
+const KEPT_OUTPUT: [(&str, &str); 2] = [("max-size", "5m"), ("max-file", "2")];
 
 /// Where a container leaves its termination message: a file in a volume, which outlives the container's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,10 @@ fn host(pod: &PodSpec, container: &Container, settings: &Settings) -> Result<Hos
         nano_cpus: whole(limit("cpu")?.map(|cpus| cpus * 1e9)),
         cpu_shares: whole(amount(container, "cpu", false)?.map(|cpus| (cpus * 1024.0).max(2.0))),
         pids_limit: Some(MOST_PROCESSES),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(KEPT_OUTPUT.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+        }),
         readonly_rootfs: own.and_then(|own| own.read_only_root_filesystem),
         privileged: own.and_then(|own| own.privileged),
         cap_add: capabilities.and_then(|capabilities| capabilities.add.clone()),

@@ -12,7 +12,6 @@ use super::super::outcome::StartError;
 use super::client::{Client, Trouble};
 use super::container::pod_of;
 use super::credentials::Login;
-use crate::engine::stop::Stop;
 use crate::plan::PlannedJob;
 
 /// A registry that cannot be reached is asked again for this long.
@@ -45,14 +44,13 @@ impl PullPolicy {
 pub(super) enum PullError {
     /// The engine's trouble.
     Trouble(Trouble),
-    /// The registry's: for good.
+    /// The registry's.
     Start(StartError),
-    /// The dispatcher stops.
-    Stopped,
 }
 
-/// Pulls an image; what the registry refuses is refused, what it cannot do is asked again for a while.
-pub(super) async fn pull(client: &Client, image: &str, login: &Login, stop: &Stop) -> Result<(), PullError> {
+/// Pulls an image; what the registry refuses is refused, what it cannot do is asked again: for a while here, and then when the event
+/// comes again.
+pub(super) async fn pull(client: &Client, image: &str, login: &Login) -> Result<(), PullError> {
     let give_up = Instant::now() + REGISTRY_MAY_BE_AWAY;
     let mut pause = Duration::from_secs(1);
     loop {
@@ -60,17 +58,24 @@ pub(super) async fn pull(client: &Client, image: &str, login: &Login, stop: &Sto
             Ok(()) => return Ok(()),
             Err(Trouble::Away) => return Err(PullError::Trouble(Trouble::Away)),
             Err(Trouble::Failed(words)) if Instant::now() + pause < give_up && !is_final(&words) => words,
-            Err(trouble) => {
-                let words = trouble.to_string();
-                let error =
-                    if wants_login(&words) { locked(image, &words, login) } else { missing(image, &words) };
-                return Err(PullError::Start(error));
-            }
+            Err(trouble) => return Err(PullError::Start(not_had(image, &trouble, login))),
         };
         tracing::warn!(image, reason = %words, "the image could not be pulled; it is tried again");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause *= 2,
-            () = stop.draining() => return Err(PullError::Stopped),
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// What it means that an image was not pulled. Only an answer about the image is for good: a registry that is away, is asked too often
+/// or is slow may be better when the event comes again.
+fn not_had(image: &str, trouble: &Trouble, login: &Login) -> StartError {
+    let words = trouble.to_string();
+    match trouble {
+        _ if wants_login(&words) => locked(image, &words, login),
+        Trouble::Missing(_) | Trouble::Invalid(_) => missing(image, &words),
+        Trouble::Failed(_) if is_final(&words) => missing(image, &words),
+        _ => {
+            StartError::Later(format!("image {image} is not on the engine and cannot be pulled now: {words}"))
         }
     }
 }
@@ -122,6 +127,12 @@ pub(super) async fn check_user(client: &Client, image: &str) -> Result<(), PullE
     Err(PullError::Start(StartError::Refused(Cause::ConfigurationError, message)))
 }
 
+/// Whether it is the image that the engine misses.
+pub(super) fn is_meant(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    ["no such image", "image not known"].iter().any(|said| words.contains(said))
+}
+
 /// Words of a registry that answered.
 fn is_final(words: &str) -> bool {
     let said = ["not found", "manifest unknown", "invalid reference", "no matching manifest"];
@@ -140,7 +151,27 @@ fn reference(image: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::reference;
+    use super::*;
+
+    #[test]
+    fn only_what_a_registry_says_of_the_image_is_for_good() {
+        let login = Login { credentials: None, words: "none were given".to_owned() };
+        let failed = |words: &str| Trouble::Failed(words.to_owned());
+        for (trouble, is_final) in [
+            (failed("manifest for a:1 not found: manifest unknown"), true),
+            (failed("pull access denied for a, repository does not exist"), true),
+            (Trouble::Missing("repository a not found".to_owned()), true),
+            (Trouble::Invalid("invalid reference format".to_owned()), true),
+            (failed("toomanyrequests: you have reached your pull rate limit"), false),
+            (failed("Get \"https://registry.example/v2/\": dial tcp: i/o timeout"), false),
+            (failed("lookup registry.example: no such host"), false),
+            (failed("received unexpected HTTP status: 503 Service Unavailable"), false),
+            (failed("it took longer than 600 s"), false),
+        ] {
+            let error = not_had("a:1", &trouble, &login);
+            assert_eq!(matches!(error, StartError::Refused(..)), is_final, "{error:?}");
+        }
+    }
 
     #[test]
     fn an_image_without_a_tag_means_latest_and_a_port_is_no_tag() {

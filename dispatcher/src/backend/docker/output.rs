@@ -4,7 +4,8 @@ use std::io::Read;
 
 use bollard::errors::Error as Failure;
 use bollard::query_parameters::{
-    DownloadFromContainerOptionsBuilder, LogsOptionsBuilder, UploadToContainerOptionsBuilder,
+    ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder, LogsOptionsBuilder,
+    UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -89,8 +90,15 @@ async fn read(pieces: impl Stream<Item = Result<Bytes, Failure>>, kept: End) -> 
 }
 
 /// Puts an empty file for the termination message into a container that has not started: its user may not be able to make one.
+/// One that is there may have been written to already, where another dispatcher was quicker.
 /// An engine that does not allow it leaves the output's last line.
 pub(super) async fn prepare(client: &Client, id: &str, file: &MessageFile) -> Result<(), Trouble> {
+    let known = ContainerArchiveInfoOptionsBuilder::new().path(&file.path()).build();
+    match client.settle(client.engine().await?.get_container_archive_info(id, Some(known))).await {
+        Ok(_) => return Ok(()),
+        Err(Trouble::Away) => return Err(Trouble::Away),
+        Err(_) => {}
+    }
     let options = UploadToContainerOptionsBuilder::new().path(&file.folder).build();
     let engine = client.engine().await?;
     let body = bollard::body_full(Bytes::from(empty_file(&file.name)));

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 
 use super::super::adoption::Known;
 use super::super::policy::{self, Exit, Next};
-use super::super::{Again, Outcome, Report, Try};
+use super::super::{Again, Cause, Outcome, Report, Try};
+use super::client::cut;
 use crate::plan::{EVENT_LABEL, IDENTITY_LABEL, JobSpec, PlannedJob};
 
 pub(super) const SCOPE_LABEL: &str = "dispatcher.knapscen.disco/scope";
@@ -21,6 +22,15 @@ const TRY_LABEL: &str = "dispatcher.knapscen.disco/try";
 const FAILURES_LABEL: &str = "dispatcher.knapscen.disco/failures";
 const STARTED_LABEL: &str = "dispatcher.knapscen.disco/started";
 const RUN_LABEL: &str = "dispatcher.knapscen.disco/run";
+
+/// Long enough for whoever follows a Job, here or elsewhere, to read what its ended container said.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What was made and never started belongs to a dispatcher that crashed; its event was given to another one long since.
+const NEVER_STARTED: Duration = Duration::from_hours(1);
+/// An event's id comes from outside and may be of any length; a label needs only enough of it to be found by.
+const MAX_EVENT_ID: usize = 256;
+/// What the engine says of a container that it lost sight of, as when it was killed: not the program's own word.
+const LOST: i32 = 255;
 
 /// Whoever follows a Job starts its next try in time; after this much longer nobody does.
 const ABANDONED_AFTER: Duration = Duration::from_mins(1);
@@ -99,7 +109,7 @@ impl Record {
             (IDENTITY_LABEL.to_owned(), job.identity.hash()),
             (EVENT_LABEL.to_owned(), self.event.clone()),
             (TRIGGER_LABEL.to_owned(), job.identity.trigger.clone()),
-            (EVENT_ID_LABEL.to_owned(), job.identity.event_id.clone()),
+            (EVENT_ID_LABEL.to_owned(), cut(&job.identity.event_id, MAX_EVENT_ID)),
             (NAMESPACE_LABEL.to_owned(), job.namespace.clone()),
             (NAME_LABEL.to_owned(), job.name.clone()),
             (SCOPE_LABEL.to_owned(), scope.to_owned()),
@@ -197,7 +207,7 @@ pub(super) fn meaning(
     match policy::next(spec, exit, &report, record.failures, backoff) {
         Next::End(outcome @ Outcome::Complete { .. }) => Meaning::Over(outcome),
         _ if is_late(at) => Meaning::Over(policy::overdue(spec, exit, report)),
-        Next::End(outcome) => Meaning::Over(outcome),
+        Next::End(outcome) => Meaning::Over(unless_lost(outcome)),
         Next::TryAfter { .. } if is_late(SystemTime::now()) => {
             Meaning::Over(policy::overdue(spec, exit, report))
         }
@@ -214,14 +224,32 @@ fn time(text: Option<&str>) -> SystemTime {
     parsed.filter(|time| time.timestamp() > 0).map_or_else(SystemTime::now, SystemTime::from)
 }
 
-/// When a container that ended then may be removed.
-pub(super) fn expires(
-    labels: &HashMap<String, String>,
-    finished: &ContainerInspectResponse,
-) -> Option<SystemTime> {
-    let ttl = labels.get(TTL_LABEL)?.parse().ok()?;
-    let ended = finished.state.as_ref()?.finished_at.as_deref();
-    time(ended).checked_add(Duration::from_secs(ttl))
+/// A try that the engine lost sight of may do better later.
+fn unless_lost(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed {
+            cause: cause @ Cause::BackoffLimitExceeded,
+            exit_code: exit_code @ Some(LOST),
+            message,
+            report,
+        } => Outcome::TryAgain { cause, exit_code, message, report },
+        outcome => outcome,
+    }
+}
+
+/// How long an ended container still stays before another event's takes its place.
+pub(super) fn last_words(state: &State, now: SystemTime) -> Duration {
+    let State::Ended { at, .. } = state else { return Duration::ZERO };
+    (*at + LAST_WORDS).duration_since(now).unwrap_or_default().min(LAST_WORDS)
+}
+
+/// When a container may be removed whose Job says this of its time; `None` while it may not.
+pub(super) fn due(container: &ContainerInspectResponse, ttl: Duration) -> Option<SystemTime> {
+    match read(container)?.2 {
+        State::Created { at } => Some(at + NEVER_STARTED),
+        State::Ended { at, .. } => at.checked_add(ttl.max(LAST_WORDS)),
+        State::Running | State::Leaving => None,
+    }
 }
 
 fn milliseconds(time: SystemTime) -> u64 {

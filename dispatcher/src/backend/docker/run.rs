@@ -2,19 +2,18 @@
 //!
 //! A call without an answer changes nothing about this: whatever it did is seen at the next look.
 
-use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+mod start;
 
-use bollard::query_parameters::CreateContainerOptionsBuilder;
+use std::time::{Duration, SystemTime};
 
 use super::super::adoption::{self, Step};
 use super::super::outcome::StartError;
-use super::super::{Again, Cause, Outcome, Ran, Report, Try, deadline, environment, policy};
+use super::super::{Again, Outcome, Ran, Report, Try, deadline, policy};
 use super::client::Trouble;
-use super::container::{self, MessageFile};
-use super::image::{self, PullError, PullPolicy};
+use super::container::MessageFile;
+use super::image::PullError;
 use super::record::{self, Found, Meaning, Record, State};
-use super::{Inner, credentials, output, volumes};
+use super::{Inner, output};
 use crate::engine::stop::Stop;
 use crate::plan::PlannedJob;
 
@@ -71,7 +70,14 @@ impl<'a> Run<'a> {
     pub(super) async fn run(mut self, stop: &Stop) -> Ran {
         let mut pause = FIRST_PAUSE;
         loop {
-            let next = match self.turn(stop).await {
+            // A try that began may end within the grace time; nothing else is waited for, the engine's answers included.
+            let has_begun = self.followed.is_some();
+            let over = async { if has_begun { stop.ending().await } else { stop.draining().await } };
+            let turn = tokio::select! {
+                turn = self.turn(stop) => turn,
+                () = over => return self.stopped(),
+            };
+            let next = match turn {
                 Ok(Turn::Done(ran)) => return ran,
                 Ok(Turn::Look) => FIRST_PAUSE,
                 Ok(Turn::Pause) | Err(Problem::Trouble(Trouble::Missing(_) | Trouble::Conflict(_))) => {
@@ -109,25 +115,28 @@ impl<'a> Run<'a> {
             Look::Leaving => return Ok(Turn::Pause),
             Look::Found(found) => found,
         };
-        let id = found.id.clone();
+        let (id, state) = (found.id.clone(), found.state.clone());
         let known = match &found.meaning {
             // What this run has followed to its end is its outcome, to be tried again or not.
             Meaning::Over(outcome) if self.is_followed(&found) => {
                 Step::Report(found.clone(), outcome.clone())
             }
-            _ if self.is_followed(&found) => Step::Follow(found),
+            _ if self.is_followed(&found) => return self.follow(found, stop).await,
             _ => adoption::decide(Some(found), &self.job.identity, self.again),
         };
         match known {
             Step::Start => {
-                self.followed = None;
+                tokio::time::sleep(record::last_words(&state, SystemTime::now())).await;
+                (self.followed, self.next) = (None, None);
                 self.inner.remove(&id).await?;
-                self.next = Some(Record::first(self.job, &self.mark));
                 Ok(Turn::Look)
             }
             Step::Report(found, outcome) => Ok(Turn::Done(self.ran(&found.record, outcome))),
-            Step::Follow(found) => self.follow(found, stop).await,
-            Step::WaitFor(other) => self.wait_for(&other, stop).await,
+            Step::Follow(found) => {
+                self.followed = Some(found.record);
+                Ok(Turn::Look)
+            }
+            Step::WaitFor(other) => self.wait_for(&other).await,
         }
     }
 
@@ -186,24 +195,23 @@ impl<'a> Run<'a> {
             }
             (_, State::Created { .. }) => {
                 self.begin(&found.id).await?;
-                self.attend(&found.id, &found.record, stop).await
+                Ok(Turn::Look)
             }
-            _ => self.attend(&found.id, &found.record, stop).await,
+            _ => self.attend(&found.id, &found.record).await,
         }
     }
 
     /// Waits for one try; ends it at the Job's deadline. When the dispatcher stops it is left to the next one.
-    async fn attend(&self, id: &str, record: &Record, stop: &Stop) -> std::result::Result<Turn, Problem> {
+    async fn attend(&self, id: &str, record: &Record) -> std::result::Result<Turn, Problem> {
         tokio::select! {
             waited = self.inner.wait(id) => waited?,
             () = deadline::overdue(self.deadline(record)) => self.inner.stop(id, self.job.spec.grace).await?,
-            () = stop.ending() => return Err(Problem::Stopped),
         }
         Ok(Turn::Look)
     }
 
     /// Another event's Job of this name: awaited, and ended at its deadline, for nobody else may be watching it.
-    async fn wait_for(&self, other: &Found, stop: &Stop) -> std::result::Result<Turn, Problem> {
+    async fn wait_for(&self, other: &Found) -> std::result::Result<Turn, Problem> {
         if other.state != State::Running {
             return Ok(Turn::Pause);
         }
@@ -212,111 +220,12 @@ impl<'a> Run<'a> {
             () = deadline::overdue(self.deadline(&other.record)) => {
                 self.inner.stop(&other.id, self.job.spec.grace).await?;
             }
-            () = stop.draining() => return Err(Problem::Stopped),
         }
         Ok(Turn::Look)
     }
 
     fn deadline(&self, record: &Record) -> Option<tokio::time::Instant> {
         deadline::of(self.job.spec.active_deadline, record.started)
-    }
-
-    /// Makes and starts the container of a try. Its name is free or taken: then somebody else was first, and is looked at.
-    async fn start(&mut self, record: Record, stop: &Stop) -> std::result::Result<Turn, Problem> {
-        let (inner, client, job) = (self.inner, &self.inner.client, self.job);
-        let variables = environment::of(&job.spec, &inner.settings.sources)?;
-        environment::check(&variables)?;
-        let labels = self.labels(&record);
-        let body = container::plan(job, variables, labels, &inner.settings)?;
-        let image = &job.spec.image;
-        if PullPolicy::of(job) == PullPolicy::Always && !self.was_pulled {
-            self.pull(stop).await?;
-        }
-        let options = CreateContainerOptionsBuilder::new().name(&self.name).build();
-        let made = async {
-            if container::trusts_image_user(job) {
-                image::check_user(client, image).await?;
-            }
-            let engine = client.engine().await?;
-            Ok(client.settle(engine.create_container(Some(options), body)).await?)
-        };
-        let made = match made.await {
-            Ok(made) => made,
-            Err(Problem::Trouble(Trouble::Missing(words))) if self.was_pulled => {
-                return Err(Problem::Start(image::missing(image, &words)));
-            }
-            Err(Problem::Trouble(Trouble::Missing(_))) if PullPolicy::of(job) == PullPolicy::Never => {
-                return Err(Problem::Start(image::missing(image, "imagePullPolicy is Never")));
-            }
-            Err(Problem::Trouble(Trouble::Missing(_))) => {
-                self.pull(stop).await?;
-                return Ok(Turn::Look);
-            }
-            Err(Problem::Trouble(Trouble::Conflict(_))) => {
-                self.next = None;
-                return Ok(Turn::Look);
-            }
-            Err(Problem::Trouble(Trouble::Invalid(words))) => {
-                let message = format!("the engine does not take the Job {}: {words}", job.name);
-                return Err(Problem::Start(StartError::Refused(Cause::ConfigurationError, message)));
-            }
-            Err(problem) => return Err(problem),
-        };
-        self.next = None;
-        self.was_pulled = false;
-        self.followed = Some(record.clone());
-        self.begin(&made.id).await?;
-        self.attend(&made.id, &record, stop).await
-    }
-
-    async fn pull(&mut self, stop: &Stop) -> std::result::Result<(), Problem> {
-        let login = credentials::of(self.job, &self.inner.settings)?;
-        image::pull(&self.inner.client, &self.job.spec.image, &login, stop).await?;
-        self.was_pulled = true;
-        Ok(())
-    }
-
-    /// Starts a container that was made. One that cannot be started goes.
-    async fn begin(&self, id: &str) -> std::result::Result<(), Problem> {
-        let (inner, client) = (self.inner, &self.inner.client);
-        let files = match volumes::of(self.job, &inner.settings.sources) {
-            Ok(files) => files,
-            Err(error) => {
-                inner.remove(id).await?;
-                return Err(Problem::Start(error));
-            }
-        };
-        volumes::fill(client, id, files).await?;
-        output::prepare(client, id, &self.message).await?;
-        let started = client.settle(client.engine().await?.start_container(id, None)).await;
-        let image = &self.job.spec.image;
-        let error = match started {
-            Err(trouble @ (Trouble::Away | Trouble::Conflict(_))) => return Err(trouble.into()),
-            Err(Trouble::Missing(words)) if words.contains("network") => StartError::Later(format!(
-                "image {image} was not started: {words}; name the containers' network with --docker-network"
-            )),
-            // Or removed by somebody between the two calls.
-            Ok(()) | Err(Trouble::Missing(_)) => return Ok(()),
-            Err(Trouble::Invalid(words)) => StartError::Refused(
-                Cause::ConfigurationError,
-                format!("image {image} cannot be started: {words}"),
-            ),
-            Err(Trouble::Failed(words)) => {
-                StartError::Later(format!("the engine could not start image {image}: {words}"))
-            }
-        };
-        inner.remove(id).await?;
-        Err(Problem::Start(error))
-    }
-
-    fn labels(&self, record: &Record) -> HashMap<String, String> {
-        let template = self.job.manifest.typed().spec.and_then(|spec| spec.template.metadata);
-        let own = template.and_then(|metadata| metadata.labels).unwrap_or_default();
-        let scope = &self.inner.settings.scope;
-        own.into_iter()
-            .chain(self.inner.settings.labels.clone())
-            .chain(record.labels(self.job, self.again, scope))
-            .collect()
     }
 
     fn ran(&self, record: &Record, outcome: Outcome) -> Ran {
@@ -375,7 +284,6 @@ impl From<PullError> for Problem {
         match error {
             PullError::Trouble(trouble) => Self::Trouble(trouble),
             PullError::Start(error) => Self::Start(error),
-            PullError::Stopped => Self::Stopped,
         }
     }
 }

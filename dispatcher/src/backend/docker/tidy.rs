@@ -11,8 +11,6 @@ use super::record::{self, SCOPE_LABEL, TTL_LABEL};
 use crate::engine::stop::Stop;
 
 const LOOK_EVERY: Duration = Duration::from_secs(20);
-/// What was made and never started belongs to a dispatcher that crashed; its event was given to another one long since.
-const NEVER_STARTED: Duration = Duration::from_hours(1);
 
 /// Removes what is due, until the dispatcher stops.
 pub(super) async fn run(inner: &Inner, stop: &Stop) {
@@ -53,10 +51,7 @@ pub(super) async fn sweep(inner: &Inner, now: SystemTime) -> Result<(), Trouble>
             Err(Trouble::Away) => return Err(Trouble::Away),
             Err(_) => continue,
         };
-        let due = match record::expires(&labels, &found) {
-            Some(at) => at,
-            None => made + NEVER_STARTED,
-        };
+        let Some(due) = record::due(&found, ttl) else { continue };
         if due <= now {
             inner.remove(&id).await?;
         } else {

@@ -1,6 +1,7 @@
 //! Twice is the same as once: after a crash, for a second delivery, for another event of the same name.
 
 use super::ground::WAIT_FOR_GO;
+use super::proxy::{Mode, Proxy};
 use super::*;
 
 /// A dispatcher that is killed while its Job runs: the future is dropped, the container lives on.
@@ -109,6 +110,31 @@ async fn another_event_waits_for_a_running_job() {
     });
     assert!(!ran.adopted && is_complete(&ran), "{ran:?}");
     assert_ne!(ground.inspect(&second).await.unwrap().id, Some(id));
+}
+
+#[tokio::test]
+async fn another_event_leaves_an_ended_job_to_whoever_follows_it() {
+    let Some(mut ground) = Ground::new().await else { return };
+    let (backend, mut second) = (ground.backend(), job(&ground, "exit 0"));
+    second.identity.event_id = "e2".to_owned();
+    // Who follows the first is slow to read what it said.
+    let proxy = Proxy::before(&ground.settings.host, Mode::Slow(Duration::from_millis(150))).await;
+    ground.settings.host.clone_from(&proxy.address);
+    let first = job(&ground, WAIT_FOR_GO);
+    let (first, second, ()) = tokio::join!(
+        ground.run(&first),
+        async {
+            ground.running(&first, 1).await;
+            backend.run(&second, Again::Replace, &ground.stop).await
+        },
+        async {
+            let id = ground.running(&first, 1).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            ground.tell(&id, "echo said; exit 65").await;
+        },
+    );
+    assert_eq!((first.attempts, message(&first.outcome)), (1, "exit code 65: said"));
+    assert!(is_complete(&second), "{second:?}");
 }
 
 #[tokio::test]

@@ -93,6 +93,16 @@ async fn a_job_that_is_killed_each_time_may_do_better_later() {
 }
 
 #[tokio::test]
+async fn a_job_that_the_engine_lost_may_do_better_later() {
+    let Some(ground) = Ground::new().await else { return };
+    // What the engine says of a container that ended while it was not there.
+    let mut job = job(&ground, "exit 255");
+    job.spec.backoff_limit = 0;
+    let ran = ground.run(&job).await;
+    assert!(matches!(ran.outcome, Outcome::TryAgain { exit_code: Some(255), .. }), "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_job_that_takes_too_much_memory_is_named_as_such() {
     let Some(ground) = Ground::new().await else { return };
     let mut job = job(&ground, "exec tail /dev/zero");

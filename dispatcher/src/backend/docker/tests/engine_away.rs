@@ -85,9 +85,37 @@ async fn a_stop_does_not_wait_for_an_engine_that_is_away() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_an_engine_that_hangs() {
+    let Some(mut ground) = Ground::new().await else { return };
+    let proxy = Proxy::before(&ground.settings.host, Mode::Slow(Duration::from_hours(1))).await;
+    ground.settings.host.clone_from(&proxy.address);
+    let job = job(&ground, "exit 0");
+    let stopped = tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::join!(ground.run(&job), async {
+            while proxy.calls() < 1 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            ground.stopper.drain();
+        })
+    });
+    let (ran, ()) = stopped.await.unwrap();
+    assert_eq!((ran.outcome, ran.attempts), (Outcome::Stopped, 0));
+}
+
+#[tokio::test]
+async fn what_the_engine_misses_is_not_taken_for_the_image() {
+    let Some(mut ground) = Ground::new().await else { return };
+    let proxy = Proxy::before(&ground.settings.host, Mode::AnswerTo("/containers/create", 404)).await;
+    ground.settings.host.clone_from(&proxy.address);
+    let ran = ground.run(&job(&ground, "exit 0")).await;
+    assert!(matches!(ran.outcome, Outcome::TryAgain { cause: Cause::BackendError, .. }), "{ran:?}");
+    assert!(message(&ran.outcome).contains("was not started: no!"), "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_proxy_that_forbids_a_call_is_named_and_the_event_may_come_again() {
     let Some(mut ground) = Ground::new().await else { return };
-    let proxy = Proxy::before(&ground.settings.host, Mode::AnswerCreate(403)).await;
+    let proxy = Proxy::before(&ground.settings.host, Mode::AnswerTo("/containers/create", 403)).await;
     ground.settings.host.clone_from(&proxy.address);
     let ran = ground.run(&job(&ground, "exit 0")).await;
     assert!(matches!(ran.outcome, Outcome::TryAgain { cause: Cause::BackendError, .. }), "{ran:?}");

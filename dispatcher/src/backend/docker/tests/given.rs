@@ -54,6 +54,7 @@ async fn the_walls_of_the_job_are_those_of_its_container() {
             }],
         }),
     );
+    job.identity.event_id = "é".repeat(40_000);
     let mut ground = ground;
     ground.settings.labels.insert("com.example/stack".into(), "mine".into());
     assert!(is_complete(&ground.run(&job).await));
@@ -69,6 +70,11 @@ async fn the_walls_of_the_job_are_those_of_its_container() {
         (Some(16 << 20), Some(500_000_000), Some(26))
     );
     assert_eq!(host.pids_limit, Some(1024));
+    let log = host.log_config.unwrap();
+    assert_eq!(log.typ.as_deref(), Some("json-file"));
+    assert!(
+        log.config.is_some_and(|bounds| bounds.contains_key("max-size") && bounds.contains_key("max-file"))
+    );
     assert_eq!(host.network_mode.as_deref(), Some("none"));
     assert_eq!(host.group_add, Some(vec!["2000".to_owned()]));
     assert_eq!(host.extra_hosts, Some(vec!["database:127.0.0.9".to_owned()]));
@@ -80,6 +86,7 @@ async fn the_walls_of_the_job_are_those_of_its_container() {
         ("dispatcher.knapscen.disco/trigger", "user-saved-trigger"),
         ("dispatcher.knapscen.disco/namespace", "default"),
         ("dispatcher.knapscen.disco/name", "user-saved-1"),
+        ("dispatcher.knapscen.disco/event-id", &"é".repeat(128)),
         ("dispatcher.knapscen.disco/try", "1"),
         ("dispatcher.knapscen.disco/scope", &ground.settings.scope),
         ("com.example/stack", "mine"),

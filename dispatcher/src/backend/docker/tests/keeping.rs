@@ -43,6 +43,30 @@ async fn an_ended_job_is_removed_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_container_that_was_made_and_never_started_goes_after_an_hour() {
+    let Some(ground) = Ground::new().await else { return };
+    ground.made(&job(&ground, "exit 0"), "a run that crashed").await;
+    let (backend, now) = (ground.backend(), SystemTime::now());
+    for (seconds, left) in [(0, 1), (90, 1), (3500, 1), (3700, 0)] {
+        assert!(sweep(&backend.0, now + Duration::from_secs(seconds)).await.is_ok());
+        assert_eq!(ground.containers().await, left, "after {seconds} s");
+    }
+}
+
+#[tokio::test]
+async fn an_ended_job_stays_for_whoever_reads_it_even_if_its_time_is_none() {
+    let Some(ground) = Ground::new().await else { return };
+    let mut job = job(&ground, "exit 0");
+    job.spec.ttl_after_finished = Some(Duration::ZERO);
+    ground.run(&job).await;
+    let (backend, now) = (ground.backend(), SystemTime::now());
+    for (later, left) in [(Duration::ZERO, 1), (Duration::from_secs(3), 0)] {
+        assert!(sweep(&backend.0, now + later).await.is_ok());
+        assert_eq!(ground.containers().await, left, "after {later:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_of_another_scope_is_left_alone() {
     let (Some(ground), Some(other)) = (Ground::new().await, Ground::new().await) else { return };
     let job = job(&ground, "exit 0");

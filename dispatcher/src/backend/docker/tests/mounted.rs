@@ -1,5 +1,6 @@
 //! Secrets and `ConfigMap`s that a Job mounts.
 
+use super::proxy::{Mode, Proxy};
 use super::*;
 use crate::backend::Source;
 
@@ -84,6 +85,23 @@ async fn what_is_not_given_is_named_and_leaves_nothing() {
         assert!(message.contains(expected), "{message}");
     }
     assert_eq!(ground.containers().await, 0);
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_be_filled_goes_and_the_event_may_come_again() {
+    let Some(ground) = Ground::new().await else { return };
+    let mut ground = ground.secret("login", "USER=me\n");
+    for status in [404, 500] {
+        let proxy = Proxy::before(&ground.settings.host, Mode::AnswerTo("/archive", status)).await;
+        let host = std::mem::replace(&mut ground.settings.host, proxy.address.clone());
+        let mounting =
+            mounting(&ground, "exit 0", &json!([{"name": "login", "secret": {"secretName": "login"}}]));
+        let ran = ground.run(&mounting).await;
+        assert!(matches!(ran.outcome, Outcome::TryAgain { cause: Cause::BackendError, .. }), "{ran:?}");
+        assert!(message(&ran.outcome).contains("were not put into its container: no!"), "{ran:?}");
+        assert_eq!(ground.containers().await, 0);
+        ground.settings.host = host;
+    }
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ pub(super) enum Mode {
     CutAnswer(usize),
     /// Answered by the proxy itself with this status.
     Answer(u16),
-    /// The same, but only what would make a container.
-    AnswerCreate(u16),
+    /// The same, but only to calls that have this in their first line.
+    AnswerTo(&'static str, u16),
 }
 
 /// A proxy before the engine, on a port of its own; stopped on drop.
@@ -79,10 +79,13 @@ async fn connection(mut client: TcpStream, host: String, mut modes: watch::Recei
     let mut head = vec![0; 16 << 10];
     let Ok(length @ 1..) = client.read(&mut head).await else { return };
     head.truncate(length);
-    let makes = head.windows(17).any(|part| part == b"/containers/creat");
-    if let Mode::Answer(status) | Mode::AnswerCreate(status) = mode
-        && (makes || mode == Mode::Answer(status))
-    {
+    let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+    let answered = match mode {
+        Mode::Answer(status) => Some(status),
+        Mode::AnswerTo(call, status) if line.contains(call) => Some(status),
+        _ => None,
+    };
+    if let Some(status) = answered {
         let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 4\r\nConnection: close\r\n\r\nno!\n");
         drop(client.write_all(answer.as_bytes()).await);
         drop(client.shutdown().await);

@@ -117,6 +117,43 @@ fn the_proxy_holds_a_client_before_or_after_its_words() {
 }
 
 #[test]
+fn the_proxy_holds_a_client_once_a_prepared_statement_is_carried_out() {
+    let database = MariaDb::shared().database();
+    database.execute("CREATE TABLE held (id INT)");
+    let port = database.settings().into_iter().find(|(name, _)| name == "DB_PORT").unwrap().1;
+    let proxy = Proxy::before(port.parse().unwrap());
+    for (mode, carried_out) in [
+        (proxy::Mode::HoldBefore("INSERT INTO held"), 0),
+        (proxy::Mode::HoldAfter("INSERT INTO held"), 0),
+        (proxy::Mode::HoldExecuted("INSERT INTO held"), 1),
+    ] {
+        proxy.set(mode.clone());
+        let settings = database.settings_through(proxy.port());
+        let insert = std::thread::spawn(move || insert(&settings));
+        proxy.until_reached();
+        assert_eq!(database.count("held"), carried_out, "{mode:?}");
+        proxy.set(proxy::Mode::Refuse);
+        insert.join().unwrap().unwrap_err();
+    }
+}
+
+/// As a worker does it.
+fn insert(settings: &[tests::Setting]) -> Result<(), sqlx::Error> {
+    let setting = |name: &str| settings.iter().find(|(known, _)| known == name).unwrap().1.as_str();
+    let options = sqlx::mysql::MySqlConnectOptions::new()
+        .host("127.0.0.1")
+        .port(setting("DB_PORT").parse().unwrap())
+        .username(setting("DB_USER"))
+        .password(setting("DB_PASSWORD"))
+        .database(setting("DB_NAME"));
+    tests::block_on(async {
+        let mut connection = sqlx::ConnectOptions::connect(&options).await?;
+        let insert = sqlx::query("INSERT INTO held (id) VALUES (?)").bind(1);
+        insert.execute(&mut connection).await.map(drop)
+    })
+}
+
+#[test]
 fn a_paused_server_answers_again_after_its_pause() {
     let nats = Nats::start();
     nats.create_stream();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::books::Books;
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::echo::Echo;
 use crate::fault::Kind;
 use crate::fleet::Fleet;
@@ -16,7 +17,6 @@ use crate::registration::Registration;
 use crate::report::{Course, Done, Report};
 use crate::schedule::{Round, schedule};
 use crate::stage::Stage;
-use crate::workers::WORKERS;
 
 /// How long the load runs before its fault: the events are then on their way.
 const HEAD_START: Duration = Duration::from_millis(300);
@@ -37,9 +37,13 @@ pub(crate) struct Suite<'a> {
 /// Carries out the schedule of this seed and makes the books.
 pub(crate) fn run(options: &Options, seed: u64) -> Result<Report, String> {
     let began = Instant::now();
-    let clock = options.kinds().contains(&Kind::ClockJump).then(|| Clock::new(&WORKERS)).transpose()?;
+    let clock = options.kinds().contains(&Kind::ClockJump).then(Clock::new).transpose()?;
+    let disk = Disk::new();
+    if options.kinds().contains(&Kind::FullDisk) {
+        disk.check()?;
+    }
     let (stage, manifests) = (Stage::new(), Manifests::new());
-    let fleet = Fleet::start(options, &stage, &manifests.folder(), clock);
+    let fleet = Fleet::start(options, &stage, &manifests.folder(), disk, clock);
     let (publisher, echo) = match options.bus {
         BusName::Jetstream => (Publisher::on(&stage.broker), Echo::of_broker(&stage.broker)),
         BusName::Embedded => (Publisher::Http(fleet.port()), Echo::of_queue(&fleet.queue())),
@@ -70,10 +74,12 @@ pub(crate) fn run(options: &Options, seed: u64) -> Result<Report, String> {
     let evidence = suite.evidence();
     let books =
         Books::make(&suite.registrations, &suite.hostile, &suite.doubled_jobs, &evidence, options.bus);
+    let history = suite.history_problems();
     let repeated = suite.echo.finish(&suite.stage.broker);
     let dispatchers_ended = suite.fleet.ended();
     let logs = suite.fleet.finish();
-    let course = Course { faults, repeated, replayed, dispatchers_ended, logs, took: began.elapsed() };
+    let course =
+        Course { faults, repeated, replayed, dispatchers_ended, history, logs, took: began.elapsed() };
     Ok(Report::new(options, seed, books, course))
 }
 
@@ -94,7 +100,7 @@ impl Suite<'_> {
         let per_registration = hostile.len().div_ceil(registrations.len().max(1));
         let mut hostile = hostile.into_iter();
         for registration in registrations {
-            self.publisher.publish("customer-registered", registration.event.to_string().as_bytes());
+            self.publisher.publish("customer-registered", &[], registration.event.to_string().as_bytes());
             self.registrations.push(registration);
             self.harm(hostile.by_ref().take(per_registration), victim.as_deref());
         }
@@ -103,14 +109,14 @@ impl Suite<'_> {
 
     fn harm(&mut self, hostile: impl Iterator<Item = Hostile>, victim: Option<&str>) {
         for mut one in hostile {
-            if one.astray && self.options.bus == BusName::Embedded {
+            if one.broker_only && self.options.bus == BusName::Embedded {
                 continue;
             }
             if one.takes_over {
                 let Some(victim) = victim else { continue };
                 one.payload = String::from_utf8_lossy(&one.payload).replace(SOMEBODY, victim).into_bytes();
             }
-            if self.publisher.publish(one.subject, &one.payload) {
+            if self.publisher.publish(one.subject, &one.headers, &one.payload) {
                 self.hostile.push(one);
             }
         }

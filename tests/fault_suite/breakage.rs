@@ -14,7 +14,7 @@ use crate::stage::Stage;
 use crate::suite::Suite;
 
 /// How long a worker may take to come to the point at which it is killed.
-const AT_POINT: Duration = Duration::from_secs(4);
+const AT_POINT: Duration = Duration::from_secs(10);
 
 /// How long a fault stays at most, beyond its time, until it has met somebody.
 const EFFECT: Duration = Duration::from_secs(20);
@@ -52,16 +52,16 @@ impl Suite<'_> {
                 done.hit = !done.killed.is_empty();
             }
             Fault::KillDispatcher(number) => {
-                done.hit = self.fleet.kill(number);
+                done.hit = self.at_work() & self.fleet.kill(number);
                 self.fleet.start_missing();
             }
             Fault::KillDispatchers => {
-                done.hit = self.fleet.kill_all();
+                done.hit = self.at_work() & self.fleet.kill_all();
                 self.fleet.start_missing();
             }
             Fault::OrphanWorkers => done.hit = self.orphan_workers(),
             Fault::StopDispatcher(number) => {
-                done.hit = self.fleet.stop(number);
+                done.hit = self.at_work() & self.fleet.stop(number);
                 self.fleet.start_missing();
             }
             Fault::StopServer(server, time) => stage.restart(server, time),
@@ -104,6 +104,11 @@ impl Suite<'_> {
             }
         }
         done
+    }
+
+    /// Waits until a worker runs. False where none does.
+    fn at_work(&self) -> bool {
+        wait::within(AT_POINT, || (!self.fleet.workers().is_empty()).then_some(())).is_some()
     }
 
     /// Whether a worker came to the point, and who was killed.

@@ -1,6 +1,6 @@
 //! The harness itself: what it starts answers, what it breaks is broken, and what it leaves is nothing.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -111,6 +111,19 @@ fn the_proxy_holds_a_client_before_or_after_its_words() {
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         assert!(stream.read(&mut [0; 10]).is_err(), "an answer came through");
     }
+    // A refusal for a moment cuts as well.
+    proxy.set(proxy::Mode::HoldBefore("BODY"));
+    let mut held = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+    held.write_all(b"BODY").unwrap();
+    proxy.until_reached();
+    proxy.set(proxy::Mode::Refuse);
+    proxy.set(proxy::Mode::Pass);
+    held.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let cut = held.read(&mut [0; 10]);
+    assert!(
+        cut.as_ref().map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |read| *read == 0),
+        "{cut:?}"
+    );
     proxy.set(proxy::Mode::Refuse);
     let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
     assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));

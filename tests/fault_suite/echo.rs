@@ -123,7 +123,9 @@ async fn repeat(client: Client, subscribed: Vec<async_nats::Subscriber>, mut end
 fn marked(headers: &HeaderMap) -> HeaderMap {
     let mut marked = HeaderMap::new();
     for (name, values) in headers.iter().filter(|(name, _)| name.to_string() != "Nats-Msg-Id") {
-        values.iter().for_each(|value| marked.append(name.clone(), value.clone()));
+        for value in values {
+            marked.append(name.clone(), value.clone());
+        }
     }
     marked.insert(MARK, "1");
     marked

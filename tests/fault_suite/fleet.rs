@@ -156,7 +156,8 @@ impl Fleet {
 
     /// Whether all ran.
     pub(crate) fn kill_all(&mut self) -> bool {
-        (0..self.dispatchers.len()).map(|number| self.kill(number)).all(|ran| ran)
+        let count = self.dispatchers.len();
+        (0..count).filter(|number| self.kill(*number)).count() == count
     }
 
     /// Tells it to end. It must end in order. Whether it ran.

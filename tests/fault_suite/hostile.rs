@@ -217,7 +217,7 @@ fn binary(chance: &mut Rng) -> Hostile {
     let must_die = damage < 4;
     match damage {
         // The version must stay, or it is another mode.
-        0 => headers[0].1 = "0.3".to_owned(),
+        0 => "0.3".clone_into(&mut headers[0].1),
         1..4 => drop(headers.remove(damage)),
         4 => headers.push(("Content-Type", "text/plain".to_owned())),
         5 => headers.push(("ce-time", "%zz yesterday".to_owned())),

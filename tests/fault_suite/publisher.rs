@@ -27,7 +27,9 @@ impl Publisher {
                 let sent = block_on(async {
                     let payload = payload.to_vec().into();
                     let mut all = HeaderMap::new();
-                    headers.iter().for_each(|(name, value)| all.append(*name, value.as_str()));
+                    for (name, value) in headers {
+                        all.append(*name, value.as_str());
+                    }
                     context.publish_with_headers(subject.to_owned(), all, payload).await?.await
                 });
                 sent.is_ok().then_some(true)

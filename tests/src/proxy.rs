@@ -41,11 +41,19 @@ pub enum Mode {
 /// How often the mode had an effect.
 type Met = Arc<AtomicUsize>;
 
+/// What connections look at.
+#[derive(Debug, Clone)]
+struct State {
+    mode: Mode,
+    /// How often all were cut: a mode that was set for a moment only is seen by nobody.
+    cuts: usize,
+}
+
 /// A proxy before one server; stopped on drop.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    mode: watch::Sender<Mode>,
+    state: watch::Sender<State>,
     met: Met,
     acceptor: JoinHandle<()>,
 }
@@ -55,10 +63,10 @@ impl Proxy {
     pub fn before(port: u16) -> Self {
         let listener = block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let own = listener.local_addr().expect("an address").port();
-        let (mode, modes) = watch::channel(Mode::Pass);
+        let (state, states) = watch::channel(State { mode: Mode::Pass, cuts: 0 });
         let met = Met::default();
-        let acceptor = runtime().spawn(accept(listener, port, modes, Arc::clone(&met)));
-        Self { port: own, mode, met, acceptor }
+        let acceptor = runtime().spawn(accept(listener, port, states, Arc::clone(&met)));
+        Self { port: own, state, met, acceptor }
     }
 
     /// The port that clients connect to.
@@ -69,7 +77,10 @@ impl Proxy {
     /// Changes what happens from now on. A hold applies to connections made after it.
     pub fn set(&self, mode: Mode) {
         self.met.store(0, Ordering::Relaxed);
-        self.mode.send_replace(mode);
+        self.state.send_modify(|state| {
+            state.cuts += usize::from(mode == Mode::Refuse);
+            state.mode = mode;
+        });
     }
 
     /// Whether the mode had an effect: a client stands at the hold point, was refused, heard garbage.
@@ -85,24 +96,24 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.mode.send_replace(Mode::Refuse);
+        self.set(Mode::Refuse);
         self.acceptor.abort();
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, modes: watch::Receiver<Mode>, met: Met) {
+async fn accept(listener: TcpListener, port: u16, states: watch::Receiver<State>, met: Met) {
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
-        tokio::spawn(connection(client, port, modes.clone(), Arc::clone(&met)));
+        tokio::spawn(connection(client, port, states.clone(), Arc::clone(&met)));
     }
 }
 
-async fn connection(client: TcpStream, port: u16, mut modes: watch::Receiver<Mode>, met: Met) {
+async fn connection(client: TcpStream, port: u16, mut states: watch::Receiver<State>, met: Met) {
     let _ = client.set_nodelay(true);
-    let mode = modes.borrow_and_update().clone();
+    let State { mode, cuts } = states.borrow_and_update().clone();
     let refused = async {
         // An error means that the proxy is gone, which refuses as well.
-        let _ = modes.wait_for(|mode| *mode == Mode::Refuse).await;
+        let _ = states.wait_for(|state| state.cuts != cuts).await;
     };
     match mode {
         Mode::Refuse => note(&met),

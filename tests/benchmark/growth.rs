@@ -1,28 +1,46 @@
-//! How the figures grow with what is there: rows, events that wait, users in one event.
+//! How the figures grow with what is there: customers, events that wait, users in one event, rules.
+
+use std::process::Command;
+
+use serde_json::json;
+use tests::program::binaries;
+use uuid::Uuid;
 
 use crate::Size;
 use crate::latency::milliseconds;
-use crate::measure::{Samples, in_turn};
+use crate::measure::{Samples, in_turn, run};
 use crate::report::{Figure, Goal};
 use crate::stage::{Stage, stamped};
 use crate::worker;
 
+/// How many there are at each point.
+const POINTS: [usize; 6] = [1, 10, 100, 1_000, 10_000, 100_000];
+
+/// An event may have as many users as a program can be given, and a rule is a file: both end earlier.
+const FEW: usize = 4;
+
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
-    let mut figures = rows(size);
+    let mut figures = customers(size);
     figures.extend(waiting(size));
+    figures.extend(users(size));
+    figures.extend(rules(size));
     figures
 }
 
+fn points(size: Size, most: usize) -> &'static [usize] {
+    &POINTS[..size.pick(3, most)]
+}
+
 /// A worker, with more and more customers in the database.
-fn rows(size: Size) -> Vec<Figure> {
+fn customers(size: Size) -> Vec<Figure> {
     let stage = worker::Stage::start();
     let mut present = 0;
     let mut figures = Vec::new();
-    for customers in size.pick([1, 1_000], [1, 100_000]) {
+    for &customers in points(size, POINTS.len()) {
         stage.fill(customers - present);
         present = customers;
         let [floor, ours] = in_turn(
-            size.pick(20, 100),
+            size.pick(20, 60),
             3,
             [&mut |_| stage.save("benchmark-floor"), &mut |_| stage.save("save-user")],
         );
@@ -40,20 +58,73 @@ fn waiting(size: Size) -> Vec<Figure> {
     let _dispatcher = stage.dispatcher("state");
     let mut present = 0;
     let mut figures = Vec::new();
-    for backlog in size.pick([1, 1_000], [1, 100_000]) {
+    for &backlog in points(size, POINTS.len()) {
         stage.publish_many("customer-saved", backlog - present);
         present = backlog;
-        let mut latencies = Samples::default();
-        for round in 0..size.pick(20, 200) {
-            let stamp = stage.scratch.join(&format!("{backlog}-{round}"));
-            let before = stage.publish("user-saved", &stamp);
-            latencies.add(milliseconds(before, stamped(&stamp)));
-        }
-        let what = format!("publish to Job start, {backlog} events of another step waiting, p50");
-        figures.push(Figure::new(what, "ms", latencies.median()));
+        let what = format!("publish to Job start, p50, {backlog} events of another step waiting");
+        figures.push(Figure::new(what, "ms", latency(&stage, size).median()));
     }
     compare(&mut figures);
     figures
+}
+
+/// The registration of one customer with more and more users, beside one process that does nothing.
+fn users(size: Size) -> Vec<Figure> {
+    let stage = worker::Stage::start();
+    let register = |users: usize| {
+        let (customer, short) = (Uuid::new_v4(), &Uuid::new_v4().simple().to_string()[..12]);
+        let role = |user| if user == 0 { "customer_account_owner" } else { "generic_user" };
+        let listed: Vec<_> = (0..users)
+            .map(|user| json!({"name": "A user", "email": format!("u{user}.{short}@x.example"), "role": role(user)}))
+            .collect();
+        let data = json!({"name": short, "subscription_tier": "basic", "users": listed});
+        let mut command = stage.program("register-corporate-customer");
+        command.envs([
+            ("COMPANY_NAME", short),
+            ("SUBSCRIPTION_TIER", "basic"),
+            ("COMPANY_DATA", &data.to_string()),
+            ("CUSTOMER_ID", &customer.to_string()),
+            ("EVENT_ID", &Uuid::new_v4().to_string()),
+            ("EVENT_TIME", "2026-02-27T09:15:02Z"),
+        ]);
+        run(&mut command)
+    };
+    let mut figures = Vec::new();
+    for &users in points(size, FEW) {
+        let [null, ours] = in_turn(
+            size.pick(5, 20),
+            1,
+            [&mut |_| run(&mut Command::new(binaries().join("benchmark-null"))), &mut |_| register(users)],
+        );
+        let figure = Figure::new(format!("register, {users} users in the event"), "ms", ours.median());
+        figures.push(figure.beside("null process", null.median()));
+    }
+    // No goal: each user is a row.
+    figures
+}
+
+/// The latency of one step, with more and more rules for its subject that do not match.
+fn rules(size: Size) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for &rules in points(size, FEW) {
+        let stage = Stage::start();
+        stage.add_rules(rules);
+        let _dispatcher = stage.dispatcher("state");
+        let what = format!("publish to Job start, p50, {rules} other rules");
+        figures.push(Figure::new(what, "ms", latency(&stage, size).median()));
+    }
+    compare(&mut figures);
+    figures
+}
+
+fn latency(stage: &Stage, size: Size) -> Samples {
+    let mut latencies = Samples::default();
+    for _ in 0..size.pick(20, 200) {
+        let stamp = stage.scratch.join(&format!("stamp-{}", Uuid::new_v4()));
+        let before = stage.publish("user-saved", &stamp);
+        latencies.add(milliseconds(before, stamped(&stamp)));
+    }
+    latencies
 }
 
 /// The last figure of a row beside its first.

@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use crate::Size;
 use crate::bare::{self, Bare};
+use crate::keeping::Keeping;
 use crate::measure::Samples;
 use crate::report::{Figure, Goal};
 use crate::stage::{Stage, stamped};
 
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
+    let all = [Keeping::usual()].into_iter().chain(Keeping::with_history());
+    all.flat_map(|keeping| one(&keeping, size)).collect()
+}
+
+fn one(keeping: &Keeping, size: Size) -> Vec<Figure> {
     let stage = Stage::start();
-    let dispatcher = stage.dispatcher("state");
+    let dispatcher = stage.dispatcher_keeping(keeping);
     let bare = Bare::start(&stage.nats);
     let (mut ours, mut bares, mut starts) = (Samples::default(), Samples::default(), Samples::default());
     for round in 0..size.pick(30, 300) + 3 {
@@ -29,16 +35,16 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
         }
     }
     drop(dispatcher);
-    let figure = |what: &str, percent: f64, name: &str, beside: &Samples| {
+    let figure = |percent: u8, name: &str, beside: &Samples| {
+        let what = format!("publish to Job start, p{percent}{}", keeping.what);
+        let percent = f64::from(percent);
         Figure::new(what, "ms", ours.percentile(percent)).beside(name, beside.percentile(percent))
     };
     vec![
-        figure("publish to Job start, p50", 50.0, "bare pull and spawn", &bares),
-        figure("publish to Job start, p99", 99.0, "bare pull and spawn", &bares),
-        figure("publish to Job start, p50", 50.0, "the process start alone", &starts)
-            .goal(Goal::BeyondAtMost(5.0)),
-        figure("publish to Job start, p99", 99.0, "the process start alone", &starts)
-            .goal(Goal::BeyondAtMost(20.0)),
+        figure(50, "bare pull and spawn", &bares),
+        figure(99, "bare pull and spawn", &bares),
+        figure(50, "the process start alone", &starts).goal(Goal::BeyondAtMost(5.0)),
+        figure(99, "the process start alone", &starts).goal(Goal::BeyondAtMost(20.0)),
     ]
 }
 

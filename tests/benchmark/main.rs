@@ -7,6 +7,7 @@ mod bare;
 mod flow;
 mod growth;
 mod history;
+mod keeping;
 mod kubernetes;
 mod latency;
 mod measure;
@@ -42,9 +43,17 @@ type Benchmark = fn(Size) -> Vec<Figure>;
 
 /// Name, what it measures, and how.
 const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
-    ("worker", "one save-user process, from start to exit", worker::measure),
-    ("latency", "from an event's publication to its Job's start", latency::measure),
-    ("rate", "null Jobs in a second, working off a backlog", rate::measure),
+    ("worker", "one save-user process: from start to exit, and its memory", worker::measure),
+    (
+        "latency",
+        "from an event's publication to its Job's start, p50 and p99, by where the history is kept",
+        latency::measure,
+    ),
+    (
+        "rate",
+        "null Jobs in a second, working off a backlog, by where history and state are kept",
+        rate::measure,
+    ),
     ("flow", "registrations until all customers are onboarded", flow::measure),
     ("history", "the whole flow with the history in its database, beside one in memory", history::measure),
     ("page", "a page with 100,000 customers behind it", page::measure),
@@ -52,7 +61,11 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
     ("memory", "the dispatcher's memory while events wait", memory::measure),
     ("startup", "the dispatcher's start", startup::measure),
     ("kubernetes", "Jobs on a cluster whose API server is a stand-in", kubernetes::measure),
-    ("growth", "how it grows with what is there", growth::measure),
+    (
+        "growth",
+        "how times grow with customers, waiting events, users of one event, and rules",
+        growth::measure,
+    ),
 ];
 
 fn main() -> ExitCode {

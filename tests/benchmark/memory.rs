@@ -41,9 +41,13 @@ pub(crate) fn resident(dispatcher: &Dispatcher) -> f64 {
 
 /// The same of any program.
 pub(crate) fn resident_of(running: &Running) -> f64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", running.process.id())).expect("its status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+    memory_of(running.process.id(), "VmRSS:")
+}
+
+/// What the kernel says of a process under this name, in megabytes.
+pub(crate) fn memory_of(process: u32, name: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("its status");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("its memory");
     let kilobytes: f64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
     kilobytes / 1e3
 }

@@ -4,18 +4,24 @@ use std::time::{Duration, Instant};
 
 use crate::Size;
 use crate::bare::{self, Bare};
+use crate::keeping::Keeping;
 use crate::measure::in_turn;
 use crate::report::{Figure, Goal};
 use crate::stage::{AT_ONCE, Stage};
 
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
     let backlogs: &[usize] = size.pick(&[100], &[100, 1_000, 10_000]);
-    backlogs.iter().map(|backlog| one(*backlog, size)).collect()
+    let mut figures: Vec<_> = backlogs.iter().map(|backlog| one(*backlog, &Keeping::usual(), size)).collect();
+    // Each beside the bare side anew: what many files cost a disk changes from minute to minute.
+    for keeping in Keeping::with_history().into_iter().chain(Keeping::in_memory()) {
+        figures.push(one(size.pick(100, 1_000), &keeping, size));
+    }
+    figures
 }
 
-fn one(backlog: usize, size: Size) -> Figure {
+fn one(backlog: usize, keeping: &Keeping, size: Size) -> Figure {
     let stage = Stage::start();
-    let dispatcher = stage.dispatcher("state");
+    let dispatcher = stage.dispatcher_keeping(keeping);
     let bare = Bare::start(&stage.nats);
     let rate = |took: Duration| f64::from(u32::try_from(backlog).expect("a number")) / took.as_secs_f64();
     let rounds = if backlog > 1_000 { 2 } else { size.pick(3, 7) };
@@ -43,7 +49,8 @@ fn one(backlog: usize, size: Size) -> Figure {
         ],
     );
     drop(dispatcher);
-    let figure =
-        Figure::new(format!("null Jobs, {AT_ONCE} at once, backlog {backlog}"), "1/s", ours.median());
-    figure.beside("bare pull and spawn", bares.median()).goal(Goal::RatioAtLeast(0.8))
+    let what = format!("null Jobs, {AT_ONCE} at once, backlog {backlog}{}", keeping.what);
+    Figure::new(what, "1/s", ours.median())
+        .beside("bare pull and spawn", bares.median())
+        .goal(Goal::RatioAtLeast(0.8))
 }

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use tests::nats::{Nats, STREAM};
 use tests::program::{Program, Running, binaries};
 use tests::scratch::Scratch;
-use tests::{block_on, http, port, wait};
+use tests::{Setting, block_on, http, port, wait};
 use uuid::Uuid;
+
+use crate::keeping::Keeping;
 
 /// How many Jobs run at once, here and on the bare side.
 pub(crate) const AT_ONCE: usize = 8;
@@ -57,13 +59,37 @@ impl Stage {
         Self { nats, scratch, context }
     }
 
-    /// Starts a dispatcher on it, with a state folder of its own.
+    /// Adds so many rules for `user-saved` messages, each for events of another type than there are.
+    pub(crate) fn add_rules(&self, count: usize) {
+        for file in ["eventsource.yaml", "eventtrigger.yaml", "configmap.yaml"] {
+            let path = self.scratch.join(&format!("events/user-saved/{file}"));
+            let text = std::fs::read_to_string(path).expect("a manifest");
+            for number in 0..count {
+                let text = text
+                    .replace("name: user-saved", &format!("name: rule-{number}"))
+                    .replace("Name: user-saved", &format!("Name: rule-{number}"))
+                    .replace(r"user\.saved", &format!(r"user\.other{number}"));
+                self.scratch.write(&format!("events/rule-{number}/{file}"), &text);
+            }
+        }
+    }
+
+    /// Starts a dispatcher on it, with a state folder of its own and the history in memory.
     pub(crate) fn dispatcher(&self, state: &str) -> Dispatcher {
+        self.dispatcher_with(&self.scratch.join(state), Vec::new())
+    }
+
+    /// Starts a dispatcher that keeps what it knows there.
+    pub(crate) fn dispatcher_keeping(&self, keeping: &Keeping) -> Dispatcher {
+        self.dispatcher_with(&keeping.state(), keeping.settings())
+    }
+
+    fn dispatcher_with(&self, state: &Path, settings: Vec<Setting>) -> Dispatcher {
         let with = |program: Program, name: &str, value: String| program.argument(name).argument(value);
-        let program = Program::dispatcher().argument("run");
+        let program = Program::dispatcher().settings(settings).argument("run");
         let secret = self.scratch.join("knapscen-config.env");
         let program = with(program, "--secret", format!("knapscen-config={}", secret.display()));
-        let program = with(program, "--state-dir", self.scratch.join(state).display().to_string());
+        let program = with(program, "--state-dir", state.display().to_string());
         let program = with(program, "--bin-dir", binaries().display().to_string());
         self.start_dispatcher(with(program, "--max-running", AT_ONCE.to_string()))
     }

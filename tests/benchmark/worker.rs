@@ -1,16 +1,18 @@
 //! A whole worker process beside the floor program that does the same by hand, and beside a process that does nothing.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tests::database::Database;
 use tests::mariadb::MariaDb;
 use tests::nats::Nats;
 use tests::program::binaries;
+use tests::proxy::{Mode, Proxy};
 use tests::scratch::Scratch;
 use uuid::Uuid;
 
 use crate::Size;
 use crate::measure::{in_turn, run};
+use crate::memory::memory_of;
 use crate::report::{Figure, Goal};
 
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
@@ -26,6 +28,7 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
         ],
     );
     stage.check();
+    let (ours, beside) = (stage.memory("save-user"), stage.memory("benchmark-floor"));
     vec![
         Figure::new("save-user, median", "ms", worker.median())
             .beside("floor program", floor.median())
@@ -33,6 +36,8 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
         Figure::new("save-user, p99", "ms", worker.percentile(99.0))
             .beside("floor program", floor.percentile(99.0)),
         Figure::new("save-user, median", "ms", worker.median()).beside("null process", null.median()),
+        Figure::new("save-user, most memory until its event is published", "MB", ours)
+            .beside("floor program", beside),
     ]
 }
 
@@ -55,6 +60,19 @@ impl Stage {
         run(&mut self.command(program))
     }
 
+    /// The most memory that the program has had, in megabytes, when its event is with the broker: its work is done then.
+    fn memory(&self, program: &str) -> f64 {
+        let proxy = Proxy::before(self.nats.port());
+        proxy.set(Mode::HoldAfter("HPUB"));
+        let mut command = self.command(program);
+        command.env("NATS_SERVER", format!("nats://127.0.0.1:{}", proxy.port()));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("a process");
+        proxy.until_reached();
+        let most = memory_of(child.id(), "VmHWM:");
+        child.kill().and_then(|()| child.wait()).expect("its end");
+        most
+    }
+
     /// The command, for a customer made for it.
     pub(crate) fn command(&self, program: &str) -> Command {
         let (customer, user) = (Uuid::new_v4(), Uuid::new_v4());
@@ -62,8 +80,7 @@ impl Stage {
             "INSERT INTO customers (id, name, subscription_tier, started_at, saved_at) \
              VALUES ('{customer}', 'A company', 'groovy', NOW(6), NOW(6))"
         ));
-        let mut command = Command::new(binaries().join(program));
-        command.env_clear().envs(self.database.settings()).envs(self.nats.settings());
+        let mut command = self.program(program);
         command.envs([
             ("CUSTOMER_ID", customer.to_string()),
             ("CUSTOMER_NAME", "A company".to_owned()),
@@ -74,6 +91,13 @@ impl Stage {
             ("EVENT_ID", Uuid::new_v4().to_string()),
             ("EVENT_TIME", "2026-02-27T09:15:02Z".to_owned()),
         ]);
+        command
+    }
+
+    /// A program that is told of the servers, and of nothing else.
+    pub(crate) fn program(&self, program: &str) -> Command {
+        let mut command = Command::new(binaries().join(program));
+        command.env_clear().envs(self.database.settings()).envs(self.nats.settings());
         command.env("TERMINATION_LOG", self.scratch.join("termination-log"));
         command
     }

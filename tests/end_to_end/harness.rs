@@ -1,6 +1,6 @@
 //! The harness itself: what it starts answers, what it breaks is broken, and what it leaves is nothing.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -111,9 +111,59 @@ fn the_proxy_holds_a_client_before_or_after_its_words() {
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         assert!(stream.read(&mut [0; 10]).is_err(), "an answer came through");
     }
+    // A refusal for a moment cuts as well.
+    proxy.set(proxy::Mode::HoldBefore("BODY"));
+    let mut held = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+    held.write_all(b"BODY").unwrap();
+    proxy.until_reached();
+    proxy.set(proxy::Mode::Refuse);
+    proxy.set(proxy::Mode::Pass);
+    held.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let cut = held.read(&mut [0; 10]);
+    assert!(
+        cut.as_ref().map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |read| *read == 0),
+        "{cut:?}"
+    );
     proxy.set(proxy::Mode::Refuse);
     let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
     assert!(matches!(stream.read(&mut [0; 10]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn the_proxy_holds_a_client_once_a_prepared_statement_is_carried_out() {
+    let database = MariaDb::shared().database();
+    database.execute("CREATE TABLE held (id INT)");
+    let port = database.settings().into_iter().find(|(name, _)| name == "DB_PORT").unwrap().1;
+    let proxy = Proxy::before(port.parse().unwrap());
+    for (mode, carried_out) in [
+        (proxy::Mode::HoldBefore("INSERT INTO held"), 0),
+        (proxy::Mode::HoldAfter("INSERT INTO held"), 0),
+        (proxy::Mode::HoldExecuted("INSERT INTO held"), 1),
+    ] {
+        proxy.set(mode.clone());
+        let settings = database.settings_through(proxy.port());
+        let insert = std::thread::spawn(move || insert(&settings));
+        proxy.until_reached();
+        assert_eq!(database.count("held"), carried_out, "{mode:?}");
+        proxy.set(proxy::Mode::Refuse);
+        insert.join().unwrap().unwrap_err();
+    }
+}
+
+/// As a worker does it.
+fn insert(settings: &[tests::Setting]) -> Result<(), sqlx::Error> {
+    let setting = |name: &str| settings.iter().find(|(known, _)| known == name).unwrap().1.as_str();
+    let options = sqlx::mysql::MySqlConnectOptions::new()
+        .host("127.0.0.1")
+        .port(setting("DB_PORT").parse().unwrap())
+        .username(setting("DB_USER"))
+        .password(setting("DB_PASSWORD"))
+        .database(setting("DB_NAME"));
+    tests::block_on(async {
+        let mut connection = sqlx::ConnectOptions::connect(&options).await?;
+        let insert = sqlx::query("INSERT INTO held (id) VALUES (?)").bind(1);
+        insert.execute(&mut connection).await.map(drop)
+    })
 }
 
 #[test]

@@ -16,8 +16,10 @@ use crate::stage::Stage;
 pub(crate) struct Books {
     pub(crate) published: usize,
     pub(crate) done: usize,
-    /// Dead letters, whole and with their reason.
+    /// Dead letters, whole and with their reason, though every fault is over and they were replayed.
     pub(crate) dead: usize,
+    /// Dead letters of registrations that are at their end all the same.
+    pub(crate) letters_left: usize,
     /// Not at their end, and still in the bus.
     pub(crate) waiting: usize,
     /// Not at their end, and nowhere.
@@ -136,15 +138,15 @@ impl Books {
         books
     }
 
-    /// Whether nothing is lost, doubled, forged or left.
+    /// Whether nothing is lost, doubled, forged or left. A registration that stays dead counts as lost: all of them are valid.
     pub(crate) fn balance(&self) -> bool {
         self.lost.is_empty()
             && self.doubled.is_empty()
             && self.doubled_jobs.is_empty()
             && self.forged.is_empty()
             && self.hostile.lost.is_empty()
-            && self.waiting == 0
-            && self.published == self.done + self.dead
+            && self.letters_left == 0
+            && self.published == self.done
     }
 
     fn enter(&mut self, one: &Registration, found: &Evidence, bus: BusName) {
@@ -156,9 +158,11 @@ impl Books {
                 missing.push(format!("{is} of {wanted} {what}"));
             }
         }
+        let letters = found.letters.iter().filter(|letter| concerns(letter, one)).count();
         if missing.is_empty() {
             self.done += 1;
-        } else if found.letters.iter().any(|letter| concerns(letter, one)) {
+            self.letters_left += letters;
+        } else if letters > 0 {
             self.dead += 1;
         } else if found.waiting > 0 {
             self.waiting += 1;

@@ -1,18 +1,29 @@
 //! What a fault does to the stage and the fleet, and what is left of it afterwards: nothing.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tests::proxy::Mode;
 use tests::{smtp, vendor, wait};
 
-use crate::fault::{Fault, Point, Server};
+use crate::cluster::Cluster;
+use crate::fault::{Fault, Server};
+use crate::point::Point;
 use crate::report::Done;
 use crate::stage::Stage;
 use crate::suite::Suite;
 
 /// How long a worker may take to come to the point at which it is killed.
-const AT_POINT: Duration = Duration::from_secs(4);
+const AT_POINT: Duration = Duration::from_secs(10);
+
+/// How long a fault stays at most, beyond its time, until it has met somebody.
+const EFFECT: Duration = Duration::from_secs(20);
+
+/// What a dispatcher says of a full disk.
+const NO_SPACE: [&str; 2] = ["No space left on device", "disk is full"];
+
+/// What a dispatcher says once it has seen other manifests.
+const MANIFESTS: [&str; 1] = ["manifests changed and"];
 
 /// How long it may take until a registration is with the vendor.
 const AT_VENDOR: Duration = Duration::from_secs(20);
@@ -26,7 +37,8 @@ const WATCHED: Duration = Duration::from_secs(3);
 impl Suite<'_> {
     /// Breaks, waits, and mends.
     pub(crate) fn carry_out(&mut self, fault: Fault) -> Done {
-        let mut done = Done { fault: fault.to_string(), hit: true, killed: BTreeMap::new() };
+        let mut done =
+            Done { kind: fault.kind(), fault: fault.to_string(), hit: true, killed: BTreeMap::new() };
         let stage = &mut self.stage;
         match fault {
             Fault::KillAtPoint(point) => {
@@ -40,59 +52,69 @@ impl Suite<'_> {
                 done.hit = !done.killed.is_empty();
             }
             Fault::KillDispatcher(number) => {
-                self.fleet.kill(number);
+                done.hit = self.at_work() & self.fleet.kill(number);
                 self.fleet.start_missing();
             }
             Fault::KillDispatchers => {
-                self.fleet.kill_all();
+                done.hit = self.at_work() & self.fleet.kill_all();
                 self.fleet.start_missing();
             }
             Fault::OrphanWorkers => done.hit = self.orphan_workers(),
             Fault::StopDispatcher(number) => {
-                self.fleet.stop(number);
+                done.hit = self.at_work() & self.fleet.stop(number);
                 self.fleet.start_missing();
             }
             Fault::StopServer(server, time) => stage.restart(server, time),
-            Fault::SilentServer(server, time) => hold(stage, server, &Mode::Silent, time),
-            Fault::SlowServer(server, delay, time) => hold(stage, server, &Mode::Delay(delay), time),
-            Fault::Garbage(server, time) => hold(stage, server, &Mode::Garbage, time),
-            Fault::Cut(server, bytes, time) => hold(stage, server, &Mode::Cut(bytes), time),
+            Fault::SilentServer(server, time) => done.hit = hold(stage, server, &Mode::Silent, time),
+            Fault::SlowServer(server, delay, time) => {
+                done.hit = hold(stage, server, &Mode::Delay(delay), time);
+            }
+            Fault::Garbage(server, time) => done.hit = hold(stage, server, &Mode::Garbage, time),
+            Fault::Cut(server, bytes, time) => done.hit = hold(stage, server, &Mode::Cut(bytes), time),
             Fault::Vendor(mode, time) => {
                 stage.vendor.set(mode);
-                std::thread::sleep(time);
+                let before = stage.vendor.requested();
+                done.hit = for_effect(time, || stage.vendor.requested() > before);
                 stage.vendor.set(vendor::Mode::Ok);
             }
             Fault::Mail(mode, time) => {
                 stage.mail.set(mode);
-                std::thread::sleep(time);
+                done.hit = for_effect(time, || stage.mail.reached());
                 stage.mail.set(smtp::Mode::Accept);
             }
             Fault::FullDisk(time) => {
-                let full = self.fleet.disk().fill();
-                std::thread::sleep(time);
-                done.hit = full.is_some();
+                let before = self.fleet.said(&NO_SPACE);
+                let _full = self.fleet.disk().fill();
+                done.hit = for_effect(time, || self.fleet.said(&NO_SPACE) > before);
             }
             Fault::ClockJump(seconds, time) => match self.fleet.clock() {
                 Some(clock) => {
                     clock.set(seconds);
-                    std::thread::sleep(time);
+                    done.hit = for_effect(time, || off_by(&self.fleet.fetched_at(), seconds));
                     clock.set(0);
                 }
                 None => done.hit = false,
             },
+            Fault::Cluster => self.fleet.cluster().into_iter().for_each(Cluster::forget),
             Fault::Manifests(change, time) => {
+                let before = self.fleet.said(&MANIFESTS);
                 self.manifests.change(change);
-                std::thread::sleep(time);
+                done.hit = for_effect(time, || self.fleet.said(&MANIFESTS) > before);
                 self.manifests.restore();
             }
         }
         done
     }
 
+    /// Waits until a worker runs. False where none does.
+    fn at_work(&self) -> bool {
+        wait::within(AT_POINT, || (!self.fleet.workers().is_empty()).then_some(())).is_some()
+    }
+
     /// Whether a worker came to the point, and who was killed.
     fn kill_at(&self, point: Point) -> (bool, BTreeMap<String, usize>) {
         let proxy = self.stage.before_workers(point.server);
-        proxy.set(if point.after { Mode::HoldAfter(point.words) } else { Mode::HoldBefore(point.words) });
+        proxy.set(point.hold());
         let reached = wait::within(AT_POINT, || proxy.reached().then_some(())).is_some();
         let killed = self.fleet.kill_workers();
         proxy.set(Mode::Refuse);
@@ -126,8 +148,33 @@ impl Suite<'_> {
     }
 }
 
-fn hold(stage: &Stage, server: Server, mode: &Mode, time: Duration) {
+fn hold(stage: &Stage, server: Server, mode: &Mode, time: Duration) -> bool {
     stage.set(server, mode);
-    std::thread::sleep(time);
+    let reached = for_effect(time, || stage.reached(server));
     stage.set(server, &Mode::Pass);
+    reached
+}
+
+/// Waits as long as the fault is to last, and until it has had its effect. False where it had none.
+fn for_effect(time: Duration, mut seen: impl FnMut() -> bool) -> bool {
+    std::thread::sleep(time);
+    let look = || {
+        let seen = seen();
+        if !seen {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        seen.then_some(())
+    };
+    wait::within(EFFECT, look).is_some()
+}
+
+/// Whether one of these times is off by about so much.
+fn off_by(times: &[f64], seconds: i64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let wanted = Duration::from_secs(seconds.unsigned_abs()).as_secs_f64().copysign(if seconds < 0 {
+        -1.0
+    } else {
+        1.0
+    });
+    times.iter().any(|time| (time - now - wanted).abs() < 15.0)
 }

@@ -1,10 +1,8 @@
 //! A clock that can be set, for dispatchers and the workers that they start: libfaketime, loaded before the C library.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tests::program::binaries;
 use tests::scratch::Scratch;
 use tests::{Setting, settings};
 
@@ -17,7 +15,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// Fails where the library is not installed.
-    pub(crate) fn new(workers: &[&str]) -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
         let library = places
             .iter()
@@ -26,7 +24,6 @@ impl Clock {
             .ok_or("libfaketime is missing: apt-get install faketime, or --without clock-jump")?;
         let clock = Self { library, scratch: Scratch::new("clock") };
         clock.set(0);
-        clock.wrap(workers);
         Ok(clock)
     }
 
@@ -44,22 +41,5 @@ impl Clock {
             // What jumps is the wall clock; time that passes goes on.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ])
-    }
-
-    /// The folder of the workers with this clock. A Job has no variables but its own, so each has a script before it.
-    pub(crate) fn bin_dir(&self) -> PathBuf {
-        self.scratch.join("bin")
-    }
-
-    fn wrap(&self, workers: &[&str]) {
-        let exports: Vec<_> =
-            self.settings().into_iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
-        let variables = exports.concat();
-        for worker in workers {
-            let program = binaries().join(worker);
-            let script = format!("#!/bin/sh\n{variables}exec '{}' \"$@\"\n", program.display());
-            let path = self.scratch.write(&format!("bin/{worker}"), &script);
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("an executable script");
-        }
     }
 }

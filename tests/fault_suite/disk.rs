@@ -26,6 +26,13 @@ impl Disk {
         Self { mounted, folder, scratch }
     }
 
+    /// Fails where it is no file system of its own, and so can never be full.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let problem =
+            "nothing can be mounted here, so no disk can be full: run it as root, or --without full-disk";
+        if self.mounted { Ok(()) } else { Err(problem.to_owned()) }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.folder
     }

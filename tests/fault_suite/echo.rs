@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use sqlx::{Connection, SqliteConnection};
 use tests::block_on;
-use tests::nats::{Nats, STREAM, SUBJECTS};
+use tests::nats::{Nats, STREAM, SUBJECTS, Stored};
 use tokio::sync::watch;
 
 /// Marks what was published by the echo, so that it is not repeated for ever.
@@ -70,11 +70,12 @@ impl Echo {
     /// Publishes once more what is in the stream only once; so many.
     pub(crate) fn repeat_missed(broker: &Nats) -> usize {
         let missed: Vec<_> =
-            copies(broker).into_iter().filter_map(|(event, count)| (count == 1).then_some(event)).collect();
+            copies(broker).into_values().filter(|stored| stored.len() == 1).flatten().collect();
         let context = broker.jetstream();
         block_on(async {
-            for (subject, payload) in &missed {
-                let again = context.publish_with_headers(subject.clone(), mark(), payload.clone().into());
+            for Stored { subject, headers, payload, .. } in &missed {
+                let again =
+                    context.publish_with_headers(subject.clone(), marked(headers), payload.clone().into());
                 again.await.expect("a broker").await.expect("an acknowledgement");
             }
         });
@@ -88,7 +89,7 @@ impl Echo {
                 end.send_replace(true);
                 let _ = thread.join();
                 let copies = copies(broker);
-                let once = copies.values().filter(|count| **count == 1).count();
+                let once = copies.values().filter(|stored| stored.len() == 1).count();
                 Repeated { twice: copies.len() - once, once }
             }
             Self::Queue(mut connection) => {
@@ -109,26 +110,32 @@ async fn repeat(client: Client, subscribed: Vec<async_nats::Subscriber>, mut end
             _ = ended.wait_for(|end| *end) => None,
         };
         let Some(message) = message else { return };
-        if message.headers.as_ref().is_some_and(|headers| headers.get(MARK).is_some()) {
+        let headers = message.headers.unwrap_or_default();
+        if headers.get(MARK).is_some() {
             continue;
         }
         // What does not get there is found missing at the end.
-        let _ = client.publish_with_headers(message.subject, mark(), message.payload).await;
+        let _ = client.publish_with_headers(message.subject, marked(&headers), message.payload).await;
     }
 }
 
-/// Without the id by which the broker would know it again.
-fn mark() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(MARK, "1");
-    headers
+/// The same without the id by which the broker would know it again.
+fn marked(headers: &HeaderMap) -> HeaderMap {
+    let mut marked = HeaderMap::new();
+    for (name, values) in headers.iter().filter(|(name, _)| name.to_string() != "Nats-Msg-Id") {
+        for value in values {
+            marked.append(name.clone(), value.clone());
+        }
+    }
+    marked.insert(MARK, "1");
+    marked
 }
 
-/// Subject and payload of everything in the stream, and how often it is there.
-fn copies(broker: &Nats) -> BTreeMap<(String, Vec<u8>), usize> {
-    let mut copies = BTreeMap::new();
+/// Everything in the stream by subject and payload.
+fn copies(broker: &Nats) -> BTreeMap<(String, Vec<u8>), Vec<Stored>> {
+    let mut copies = BTreeMap::<_, Vec<_>>::new();
     for stored in broker.stored_in(STREAM) {
-        *copies.entry((stored.subject, stored.payload)).or_default() += 1;
+        copies.entry((stored.subject.clone(), stored.payload.clone())).or_default().push(stored);
     }
     copies
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use fastrand::Rng;
+use serde::Serialize;
 use tests::{smtp, vendor};
 
 use crate::options::{BackendName, BusName, Options};
+use crate::point::Point;
 
 /// What can be broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     /// Workers killed at one point of their step
     KillAtPoint,
@@ -44,6 +47,8 @@ pub(crate) enum Kind {
     ClockJump,
     /// Manifests change, break and come back
     Manifests,
+    /// The cluster ends every watch and forgets what has been
+    Cluster,
 }
 
 /// A server of the stage.
@@ -53,16 +58,8 @@ pub(crate) enum Server {
     Database,
     Mail,
     Vendor,
-}
-
-/// Where a worker stands when it is killed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Point {
-    pub(crate) server: Server,
-    /// What the worker says to the server there.
-    pub(crate) words: &'static str,
-    /// Once the server has heard it, or before.
-    pub(crate) after: bool,
+    /// The embedded bus, where a worker hands in what follows by HTTP.
+    Sink,
 }
 
 /// How the manifests change.
@@ -92,34 +89,21 @@ pub(crate) enum Fault {
     FullDisk(Duration),
     ClockJump(i64, Duration),
     Manifests(Change, Duration),
+    Cluster,
 }
 
-const POINTS: [(Server, &str, bool); 14] = [
-    (Server::Broker, "CONNECT", false),
-    (Server::Broker, "HPUB", false),
-    (Server::Broker, "HPUB", true),
-    (Server::Database, "INSERT INTO handled_events", false),
-    (Server::Database, "INSERT INTO handled_events", true),
-    (Server::Database, "INSERT INTO outbox", false),
-    (Server::Database, "INSERT INTO outbox", true),
-    (Server::Database, "COMMIT", false),
-    (Server::Database, "COMMIT", true),
-    (Server::Mail, "DATA", false),
-    (Server::Mail, "\r\n.\r\n", false),
-    (Server::Mail, "\r\n.\r\n", true),
-    (Server::Vendor, "POST ", false),
-    (Server::Vendor, "POST ", true),
-];
-
+/// Those that can be broken as a whole; the sink is a dispatcher.
 const SERVERS: [Server; 4] = [Server::Broker, Server::Database, Server::Mail, Server::Vendor];
 
 impl Kind {
     /// Whether it can be done with this backend and bus.
     pub(crate) fn possible(self, options: &Options) -> bool {
         let processes = options.backend == BackendName::Process;
+        let containers = options.backend == BackendName::Docker;
         let several = options.dispatcher_count() > 1;
         match self {
-            Self::ClockJump => processes, // containers have the machine's clock
+            Self::Cluster => options.backend == BackendName::Kubernetes,
+            Self::ClockJump => !containers, // containers have the machine's clock
             Self::KillDispatchers => several,
             Self::FullDisk => processes || options.bus == BusName::Embedded,
             _ => true,
@@ -127,18 +111,51 @@ impl Kind {
     }
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", clap::builder::PossibleValue::get_name))
+    }
+}
+
 impl Fault {
+    /// What kind of fault it is.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::KillAtPoint(_) => Kind::KillAtPoint,
+            Self::KillWorkers => Kind::KillWorkers,
+            Self::KillDispatcher(_) => Kind::KillDispatcher,
+            Self::KillDispatchers => Kind::KillDispatchers,
+            Self::OrphanWorkers => Kind::OrphanWorkers,
+            Self::StopDispatcher(_) => Kind::StopDispatcher,
+            Self::StopServer(..) => Kind::StopServer,
+            Self::SilentServer(..) => Kind::SilentServer,
+            Self::SlowServer(..) => Kind::SlowServer,
+            Self::Garbage(..) => Kind::Garbage,
+            Self::Cut(..) => Kind::Cut,
+            Self::Vendor(..) => Kind::Vendor,
+            Self::Mail(..) => Kind::Mail,
+            Self::FullDisk(_) => Kind::FullDisk,
+            Self::ClockJump(..) => Kind::ClockJump,
+            Self::Manifests(..) => Kind::Manifests,
+            Self::Cluster => Kind::Cluster,
+        }
+    }
+
     /// Every fault of this kind, with times and amounts of chance.
     pub(crate) fn all(kind: Kind, chance: &mut Rng, options: &Options) -> Vec<Self> {
         let broker = options.bus == BusName::Jetstream;
         let servers = || SERVERS.into_iter().filter(move |server| broker || *server != Server::Broker);
         let dispatchers = || 0..options.dispatcher_count();
         match kind {
-            Kind::KillAtPoint => POINTS
-                .into_iter()
-                .filter(|(server, ..)| broker || *server != Server::Broker)
-                .map(|(server, words, after)| Self::KillAtPoint(Point { server, words, after }))
-                .collect(),
+            Kind::KillAtPoint => {
+                let absent = match (options.bus, options.backend) {
+                    (BusName::Jetstream, _) => vec![Server::Sink],
+                    (BusName::Embedded, BackendName::Process) => vec![Server::Broker],
+                    // A container is told of its dispatcher's address by the dispatcher alone.
+                    (BusName::Embedded, _) => vec![Server::Broker, Server::Sink],
+                };
+                Point::all().filter(|point| !absent.contains(&point.server)).map(Self::KillAtPoint).collect()
+            }
             Kind::KillWorkers => vec![Self::KillWorkers],
             Kind::KillDispatcher => dispatchers().map(Self::KillDispatcher).collect(),
             Kind::KillDispatchers => vec![Self::KillDispatchers],
@@ -154,9 +171,12 @@ impl Fault {
                 })
                 .collect(),
             Kind::Garbage => servers().map(|server| Self::Garbage(server, any_time(chance))).collect(),
-            // Soon, which is in the greeting, and later.
+            // Soon, which is in the greeting, and later; mail server and vendor never say more than a few lines.
             Kind::Cut => servers()
-                .flat_map(|server| [(server, 1..200), (server, 200..4_000)])
+                .flat_map(|server| match server {
+                    Server::Mail | Server::Vendor => [(server, 1..40), (server, 40..180)],
+                    _ => [(server, 1..200), (server, 200..4_000)],
+                })
                 .map(|(server, bytes)| Self::Cut(server, chance.usize(bytes), any_time(chance)))
                 .collect(),
             Kind::Vendor => {
@@ -175,6 +195,7 @@ impl Fault {
             Kind::Manifests => [Change::Label, Change::Broken, Change::NewFolder]
                 .map(|change| Self::Manifests(change, any_time(chance)))
                 .to_vec(),
+            Kind::Cluster => vec![Self::Cluster],
         }
     }
 }
@@ -186,10 +207,7 @@ fn any_time(chance: &mut Rng) -> Duration {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::KillAtPoint(Point { server, words, after }) => {
-                let when = if *after { "after" } else { "before" };
-                write!(f, "kill a worker {when} {:?} to the {server:?}", words.trim())
-            }
+            Self::KillAtPoint(point) => write!(f, "kill a worker {point}"),
             Self::KillWorkers => f.write_str("kill all workers"),
             Self::KillDispatcher(number) => write!(f, "kill dispatcher {number}"),
             Self::KillDispatchers => f.write_str("kill all dispatchers"),
@@ -209,6 +227,7 @@ impl fmt::Display for Fault {
             Self::FullDisk(time) => write!(f, "no space for {time:?}"),
             Self::ClockJump(seconds, time) => write!(f, "clock off by {seconds} s for {time:?}"),
             Self::Manifests(change, time) => write!(f, "manifests changed ({change:?}) for {time:?}"),
+            Self::Cluster => f.write_str("the cluster forgets"),
         }
     }
 }

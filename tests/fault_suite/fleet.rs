@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tests::program::{Program, Running, binaries};
+use tests::program::{Program, Running};
 use tests::scratch::Scratch;
 use tests::{Setting, http, port};
 
+use crate::bin_dir::BinDir;
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::options::{BackendName, BusName, Options};
 use crate::stage::Stage;
@@ -27,6 +29,9 @@ pub(crate) struct Fleet {
     /// Holds the Secret.
     _scratch: Scratch,
     clock: Option<Clock>,
+    cluster: Option<Cluster>,
+    /// Holds the workers.
+    _bin_dir: BinDir,
 }
 
 #[derive(Debug)]
@@ -39,30 +44,47 @@ struct Dispatcher {
 
 impl Fleet {
     /// Starts all.
-    pub(crate) fn start(options: &Options, stage: &Stage, events: &Path, clock: Option<Clock>) -> Self {
-        let (disk, scratch) = (Disk::new(), Scratch::new("fleet"));
+    pub(crate) fn start(
+        options: &Options,
+        stage: &Stage,
+        events: &Path,
+        disk: Disk,
+        clock: Option<Clock>,
+    ) -> Self {
+        let scratch = Scratch::new("fleet");
         let mut secret = stage.secret();
         if options.bus == BusName::Embedded {
             secret.retain(|(name, _)| !name.starts_with("NATS_"));
         }
         let lines: Vec<_> = secret.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let secret = scratch.write("knapscen-config.env", &lines.concat());
+        let with_secret = |program: Program| {
+            program.argument("--secret").argument(format!("knapscen-config={}", secret.display()))
+        };
+        let clock_settings = clock.as_ref().map(Clock::settings).unwrap_or_default();
+        let mut worker_settings = clock_settings.clone();
+        if options.bus == BusName::Embedded {
+            worker_settings.extend(tests::settings([("K_SINK", &stage.sink())]));
+        }
+        let bin_dir = BinDir::new(&worker_settings);
+        let cluster = (options.backend == BackendName::Kubernetes)
+            .then(|| Cluster::start(bin_dir.path(), stage.secret(), disk.path()));
         let make = |number: usize| {
-            let port = port::free();
-            let bin_dir = clock.as_ref().map_or_else(binaries, Clock::bin_dir);
-            let clock_settings = clock.as_ref().map(Clock::settings).unwrap_or_default();
+            let port = if number == 0 { stage.first_port } else { port::free() };
             let program = Program::dispatcher()
                 .argument("run")
                 .settings(stage.dispatcher_settings())
                 .settings(variables(options, &disk, number))
-                .settings(clock_settings)
+                .settings(clock_settings.clone())
                 .set("DISPATCHER_EVENTS", &events.display())
-                .set("DISPATCHER_LISTEN", &format!("127.0.0.1:{port}"))
-                .argument("--secret")
-                .argument(format!("knapscen-config={}", secret.display()));
+                .set("DISPATCHER_LISTEN", &format!("127.0.0.1:{port}"));
             let program = match options.backend {
-                BackendName::Process => program.argument("--bin-dir").argument(bin_dir),
-                BackendName::Docker => program.argument("--docker-network").argument("host"),
+                BackendName::Process => with_secret(program).argument("--bin-dir").argument(bin_dir.path()),
+                BackendName::Docker => with_secret(program).argument("--docker-network").argument("host"),
+                BackendName::Kubernetes => {
+                    let kubeconfig = cluster.as_ref().map(|cluster| cluster.kubeconfig.clone());
+                    program.argument("--kubeconfig").argument(kubeconfig.unwrap_or_default())
+                }
             };
             Dispatcher { program, port, running: None, logs: String::new() }
         };
@@ -75,6 +97,8 @@ impl Fleet {
             disk,
             _scratch: scratch,
             clock,
+            cluster,
+            _bin_dir: bin_dir,
         };
         fleet.start_missing();
         fleet
@@ -86,6 +110,10 @@ impl Fleet {
 
     pub(crate) fn clock(&self) -> Option<&Clock> {
         self.clock.as_ref()
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
     }
 
     /// The file of the embedded bus.
@@ -114,26 +142,34 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn kill(&mut self, number: usize) {
+    /// Whether it ran.
+    pub(crate) fn kill(&mut self, number: usize) -> bool {
         if let Some(mut running) = self.dispatchers[number].running.take() {
             running.kill();
             self.dispatchers[number].logs.push_str(&running.process.output());
             // Its Jobs live on in its directory.
             self.killed.push(running);
+            return true;
         }
+        false
     }
 
-    pub(crate) fn kill_all(&mut self) {
-        (0..self.dispatchers.len()).for_each(|number| self.kill(number));
+    /// Whether all ran.
+    pub(crate) fn kill_all(&mut self) -> bool {
+        let count = self.dispatchers.len();
+        (0..count).filter(|number| self.kill(*number)).count() == count
     }
 
-    /// Tells it to end. It must end in order.
-    pub(crate) fn stop(&mut self, number: usize) {
-        if let Some(running) = self.dispatchers[number].running.take() {
+    /// Tells it to end. It must end in order. Whether it ran.
+    pub(crate) fn stop(&mut self, number: usize) -> bool {
+        let running = self.dispatchers[number].running.take();
+        if let Some(running) = running {
             let ended = running.terminate();
             self.dispatchers[number].logs.push_str(&ended.output);
             ended.expect_code(0);
+            return true;
         }
+        false
     }
 
     /// Those that ended by themselves: none may.
@@ -144,12 +180,31 @@ impl Fleet {
 
     /// The Jobs that run now, as the dispatchers count them.
     pub(crate) fn running_jobs(&self) -> usize {
+        let running = self.metrics("dispatcher_jobs_running{");
+        running.iter().filter_map(|value| value.parse::<usize>().ok()).sum()
+    }
+
+    /// Seconds since 1970 at which each last fetched, by its own clock.
+    pub(crate) fn fetched_at(&self) -> Vec<f64> {
+        let times = self.metrics("dispatcher_last_fetch_timestamp_seconds ");
+        times.iter().filter_map(|value| value.parse().ok()).collect()
+    }
+
+    /// How often those that run have said this so far.
+    pub(crate) fn said(&self, words: &[&str]) -> usize {
+        let running = self.dispatchers.iter().filter_map(|one| one.running.as_ref());
+        let logs = running.map(|running| running.process.output());
+        logs.map(|log| words.iter().map(|words| log.matches(words).count()).sum::<usize>()).sum()
+    }
+
+    /// The values of the metrics that begin with this, of all dispatchers.
+    fn metrics(&self, beginning: &str) -> Vec<String> {
         let pages = self.dispatchers.iter().filter_map(|one| http::get(one.port, "/metrics").ok());
         pages
             .flat_map(|page| page.body.lines().map(str::to_owned).collect::<Vec<_>>())
-            .filter(|line| line.starts_with("dispatcher_jobs_running{"))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok())
-            .sum()
+            .filter(|line| line.starts_with(beginning))
+            .filter_map(|line| Some(line.rsplit(' ').next()?.to_owned()))
+            .collect()
     }
 
     /// The workers that run now.
@@ -186,11 +241,14 @@ impl Fleet {
 fn variables(options: &Options, disk: &Disk, number: usize) -> Vec<Setting> {
     // As replicas on one machine, which know each other's Jobs, or as ones on several.
     let state = disk.path().join(if options.apart { format!("state-{number}") } else { "state".to_owned() });
-    let (backend, bus) = match (options.backend, options.bus) {
-        (BackendName::Process, BusName::Jetstream) => ("process", "jetstream"),
-        (BackendName::Process, BusName::Embedded) => ("process", "embedded"),
-        (BackendName::Docker, BusName::Jetstream) => ("docker", "jetstream"),
-        (BackendName::Docker, BusName::Embedded) => ("docker", "embedded"),
+    let backend = match options.backend {
+        BackendName::Process => "process",
+        BackendName::Docker => "docker",
+        BackendName::Kubernetes => "kubernetes",
+    };
+    let bus = match options.bus {
+        BusName::Jetstream => "jetstream",
+        BusName::Embedded => "embedded",
     };
     let mut all = tests::settings([
         ("DISPATCHER_BACKEND", backend),

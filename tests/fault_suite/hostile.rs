@@ -9,6 +9,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone)]
 pub(crate) struct Hostile {
     pub(crate) subject: &'static str,
+    pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) payload: Vec<u8>,
     /// It can never be handled, so it must be found among the dead letters, whole.
     pub(crate) must_die: bool,
@@ -16,8 +17,8 @@ pub(crate) struct Hostile {
     pub(crate) customer: Option<Uuid>,
     /// It speaks for a customer of somebody else, who is put in when it is published.
     pub(crate) takes_over: bool,
-    /// Valid, but on the subject of another event. Over HTTP there are no subjects to choose.
-    pub(crate) astray: bool,
+    /// Over HTTP there are neither subjects nor headers of a broker to choose.
+    pub(crate) broker_only: bool,
 }
 
 /// In place of the customer whom the event speaks for.
@@ -34,7 +35,7 @@ pub(crate) fn any(chance: &mut Rng) -> Hostile {
     if chance.u8(..64) == 0 {
         return Hostile { subject: SUBJECTS[0], ..dead(heavy(chance)) };
     }
-    match chance.u8(..10) {
+    match chance.u8(..13) {
         0 => dead((0..chance.usize(1..400)).map(|_| chance.u8(..)).chain([0xFF]).collect()),
         1 => dead(truncated(chance)),
         2 => dead(nested(chance)),
@@ -44,12 +45,24 @@ pub(crate) fn any(chance: &mut Rng) -> Hostile {
         6 => wrong_types(chance),
         7 => takeover(chance),
         8 => wrong_subject(chance),
+        9 => odd_headers(chance),
+        10 => binary(chance),
+        11 => spaces(chance),
+        12 => capitals(chance),
         _ => strange_name(chance),
     }
 }
 
 fn on(subject: &'static str, payload: Vec<u8>) -> Hostile {
-    Hostile { subject, payload, must_die: false, customer: None, takes_over: false, astray: false }
+    Hostile {
+        subject,
+        headers: Vec::new(),
+        payload,
+        must_die: false,
+        customer: None,
+        takes_over: false,
+        broker_only: false,
+    }
 }
 
 fn uuid(chance: &mut Rng) -> Uuid {
@@ -99,10 +112,15 @@ fn large(chance: &mut Rng) -> Vec<u8> {
     payload
 }
 
-/// A registration like any other, but for an address that is longer than what a program can be given.
+/// A registration like any other, but for an address or an id that is longer than what a program can be given.
 fn heavy(chance: &mut Rng) -> Vec<u8> {
     let mut event = registration(uuid(chance), uuid(chance), "Heavy");
-    event["data"]["shipping_address"] = json!("x".repeat(chance.usize((132 << 10)..(200 << 10))));
+    let long = json!(format!("{}{}", uuid(chance), "x".repeat(chance.usize((132 << 10)..(200 << 10)))));
+    if chance.bool() {
+        event["data"]["shipping_address"] = long;
+    } else {
+        event["id"] = long;
+    }
     event.to_string().into_bytes()
 }
 
@@ -155,7 +173,74 @@ fn takeover(chance: &mut Rng) -> Hostile {
 fn wrong_subject(chance: &mut Rng) -> Hostile {
     let payload = registration(uuid(chance), uuid(chance), "Astray").to_string().into_bytes();
     let subject = SUBJECTS[chance.usize(1..STEPS)];
-    Hostile { astray: true, ..on(subject, payload) }
+    Hostile { broker_only: true, ..on(subject, payload) }
+}
+
+/// A valid registration whose headers say what they must not, or nothing that can be read.
+fn odd_headers(chance: &mut Rng) -> Hostile {
+    const ODD: [(&str, &str); 12] = [
+        ("Replay", "-1"),
+        ("Replay", "1"),
+        ("Replay", "2147483647"),
+        ("Replay", "99999999999999999999"),
+        ("Replay", "soon"),
+        ("Content-Type", "text/plain"),
+        ("Content-Type", "application/cloudevents+json; charset=utf-16"),
+        ("Content-Type", "\u{130};;=\""),
+        ("ce-id", "another"),
+        ("Dead-Letter-Subject", "customer-saved"),
+        ("Dead-Letter-Number", "1"),
+        ("traceparent", "00-0-0-0"),
+    ];
+    let (customer, id) = (uuid(chance), uuid(chance));
+    let payload = registration(customer, id, "Odd headers").to_string().into_bytes();
+    let mut headers: Vec<_> = (0..chance.usize(1..4))
+        .map(|_| ODD[chance.usize(..ODD.len())])
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect();
+    let message_id = if chance.bool() { id.to_string() } else { format!("{id}{}", "y".repeat(4_000)) };
+    headers.push(("Nats-Msg-Id", message_id));
+    Hostile { headers, customer: Some(customer), broker_only: true, ..on(SUBJECTS[0], payload) }
+}
+
+/// A registration in binary mode, often without what it must have.
+fn binary(chance: &mut Rng) -> Hostile {
+    let (customer, id) = (uuid(chance), uuid(chance));
+    let event = registration(customer, id, "Binary \u{1F4BE}");
+    let mut headers = vec![("ce-specversion", "1.0".to_owned())];
+    for (header, attribute) in
+        [("ce-id", "id"), ("ce-source", "source"), ("ce-type", "type"), ("ce-subject", "subject")]
+    {
+        headers.push((header, event[attribute].as_str().unwrap_or_default().to_owned()));
+    }
+    let damage = chance.usize(..8);
+    let must_die = damage < 4;
+    match damage {
+        // The version must stay, or it is another mode.
+        0 => "0.3".clone_into(&mut headers[0].1),
+        1..4 => drop(headers.remove(damage)),
+        4 => headers.push(("Content-Type", "text/plain".to_owned())),
+        5 => headers.push(("ce-time", "%zz yesterday".to_owned())),
+        _ => headers.push(("Content-Type", "application/json".to_owned())),
+    }
+    let payload = event["data"].to_string().into_bytes();
+    Hostile { headers, must_die, customer: Some(customer), broker_only: true, ..on(SUBJECTS[0], payload) }
+}
+
+/// In the name of a customer who is there, but for spaces behind it: to some databases that is the same text.
+fn spaces(chance: &mut Rng) -> Hostile {
+    let mut event = registration(uuid(chance), uuid(chance), "Spaces");
+    event["subject"] = json!(format!("{SOMEBODY}{}", " ".repeat(chance.usize(1..4))));
+    let payload = event.to_string().into_bytes();
+    Hostile { takes_over: true, ..on(SUBJECTS[0], payload) }
+}
+
+/// A name of capital letters that are two characters each in lower case; some are longer than a name may be.
+fn capitals(chance: &mut Rng) -> Hostile {
+    let (customer, id) = (uuid(chance), uuid(chance));
+    let length = if chance.bool() { 64 } else { 128 };
+    let payload = registration(customer, id, &"\u{130}".repeat(length)).to_string().into_bytes();
+    Hostile { must_die: length > 64, customer: Some(customer), ..on(SUBJECTS[0], payload) }
 }
 
 /// A registration that may be valid, with a name made of what breaks things.

@@ -1,17 +1,21 @@
 //! `tests/faults`: proves on real servers that nothing is lost or doubled while everything breaks.
 #![expect(clippy::expect_used, reason = "a harness fails by panicking: that fails the run")]
 
+mod bin_dir;
 mod books;
 mod breakage;
 mod calm;
 mod clock;
+mod cluster;
 mod disk;
 mod echo;
 mod fault;
 mod fleet;
+mod history;
 mod hostile;
 mod manifests;
 mod options;
+mod point;
 mod publisher;
 mod registration;
 mod report;
@@ -24,12 +28,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::options::Options;
+use crate::options::{BackendName, BusName, Options};
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     eprintln!("again with: --seed {seed}");
+    if options.backend == BackendName::Kubernetes && options.bus == BusName::Embedded {
+        eprintln!("Jobs on a cluster need a broker to publish to: --bus jetstream");
+        return ExitCode::from(78);
+    }
     let report = match suite::run(&options, seed) {
         Ok(report) => report,
         Err(problem) => {

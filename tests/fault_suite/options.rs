@@ -66,6 +66,8 @@ pub(crate) enum BackendName {
     Process,
     /// Containers of a Docker Engine, on the host's network
     Docker,
+    /// Jobs of a cluster: its API server is a stand-in, its node runs processes on this machine
+    Kubernetes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

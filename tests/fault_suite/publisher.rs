@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream;
+use async_nats::{HeaderMap, jetstream};
 use tests::nats::Nats;
 use tests::{block_on, http, wait};
 
@@ -21,12 +21,16 @@ impl Publisher {
     }
 
     /// Publishes until it is acknowledged. False where it is refused for good.
-    pub(crate) fn publish(&self, subject: &str, payload: &[u8]) -> bool {
+    pub(crate) fn publish(&self, subject: &str, headers: &[(&str, String)], payload: &[u8]) -> bool {
         wait::until(wait::LIMIT, "an event is taken", || match self {
             Self::Broker(context) => {
                 let sent = block_on(async {
                     let payload = payload.to_vec().into();
-                    context.publish(subject.to_owned(), payload).await?.await
+                    let mut all = HeaderMap::new();
+                    for (name, value) in headers {
+                        all.append(*name, value.as_str());
+                    }
+                    context.publish_with_headers(subject.to_owned(), all, payload).await?.await
                 });
                 sent.is_ok().then_some(true)
             }

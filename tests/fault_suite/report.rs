@@ -8,14 +8,19 @@ use serde::Serialize;
 
 use crate::books::Books;
 use crate::echo::Repeated;
+use crate::fault::Kind;
 use crate::options::Options;
 
 /// Secrets of the stage: none may be in a log.
 const SECRETS: [&str; 2] = ["vendor-token", "a password & more"];
 
+/// Every address of the run ends with it.
+const DOMAIN: &str = "@x.example";
+
 /// A fault that was carried out.
 #[derive(Debug, Serialize)]
 pub(crate) struct Done {
+    pub(crate) kind: Kind,
     pub(crate) fault: String,
     /// Whether it met what it was meant for.
     pub(crate) hit: bool,
@@ -30,6 +35,7 @@ pub(crate) struct Course {
     pub(crate) repeated: Repeated,
     pub(crate) replayed: usize,
     pub(crate) dispatchers_ended: Vec<String>,
+    pub(crate) history: Vec<String>,
     pub(crate) logs: String,
     pub(crate) took: Duration,
 }
@@ -50,6 +56,12 @@ pub(crate) struct Report {
     pub(crate) replayed: usize,
     pub(crate) dispatchers_ended: Vec<String>,
     pub(crate) secrets_in_logs: usize,
+    /// Addresses in logs that are not masked.
+    pub(crate) addresses_in_logs: usize,
+    /// What the history says otherwise than the books.
+    pub(crate) history: Vec<String>,
+    /// Kinds of faults that were carried out and never met anything: the run proves nothing about them.
+    pub(crate) without_effect: Vec<Kind>,
     /// Workers that the faults killed, by step.
     pub(crate) workers_killed: BTreeMap<String, usize>,
     pub(crate) faults: Vec<Done>,
@@ -57,10 +69,24 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(options: &Options, seed: u64, books: Books, course: Course) -> Self {
-        let Course { faults, repeated, replayed, dispatchers_ended, logs, took } = course;
+        let Course { faults, repeated, replayed, dispatchers_ended, history, logs, took } = course;
         let secrets_in_logs = SECRETS.iter().map(|secret| logs.matches(secret).count()).sum();
-        let balanced =
-            books.balance() && dispatchers_ended.is_empty() && secrets_in_logs == 0 && repeated.once == 0;
+        let addresses_in_logs =
+            logs.match_indices(DOMAIN).filter(|(at, _)| !logs[..*at].ends_with("***")).count();
+        let without_effect: Vec<_> = options
+            .kinds()
+            .into_iter()
+            .filter(|kind| {
+                let mut all = faults.iter().filter(|done| done.kind == *kind).peekable();
+                all.peek().is_some() && all.all(|done| !done.hit)
+            })
+            .collect();
+        let balanced = books.balance()
+            && dispatchers_ended.is_empty()
+            && secrets_in_logs + addresses_in_logs == 0
+            && history.is_empty()
+            && without_effect.is_empty()
+            && repeated.once == 0;
         let mut workers_killed = BTreeMap::new();
         for (step, count) in faults.iter().flat_map(|done| &done.killed) {
             *workers_killed.entry(step.clone()).or_default() += count;
@@ -77,6 +103,9 @@ impl Report {
             replayed,
             dispatchers_ended,
             secrets_in_logs,
+            addresses_in_logs,
+            history,
+            without_effect,
             workers_killed,
             faults,
         }
@@ -114,7 +143,8 @@ impl fmt::Display for Report {
         for (what, count) in [
             ("published", books.published),
             ("done", books.done),
-            ("dead letters", books.dead),
+            ("dead for good", books.dead),
+            ("dead letters left of those that are done", books.letters_left),
             ("waiting", books.waiting),
             ("lost", books.lost.len()),
             ("effects doubled", books.doubled.len()),
@@ -134,9 +164,10 @@ impl fmt::Display for Report {
         ] {
             writeln!(f, "{count:>6}  {what}")?;
         }
-        if self.secrets_in_logs > 0 {
-            writeln!(f, "{:>6}  secrets in logs", self.secrets_in_logs)?;
-        }
+        writeln!(f, "logs of the dispatchers")?;
+        writeln!(f, "{:>6}  secrets", self.secrets_in_logs)?;
+        writeln!(f, "{:>6}  addresses that are not masked", self.addresses_in_logs)?;
+        let kinds: Vec<_> = self.without_effect.iter().map(ToString::to_string).collect();
         for (what, list) in [
             ("lost", &books.lost),
             ("doubled", &books.doubled),
@@ -144,11 +175,18 @@ impl fmt::Display for Report {
             ("forged", &books.forged),
             ("hostile and lost", &hostile.lost),
             ("a dispatcher ended by itself", &self.dispatchers_ended),
+            ("history", &self.history),
+            ("never had an effect, so nothing is proven about it", &kinds),
         ] {
             for one in list.iter().take(20) {
                 writeln!(f, "{what}: {one}")?;
             }
         }
-        write!(f, "the books {}", if self.balanced { "balance" } else { "DO NOT BALANCE" })
+        let verdict = match (self.balanced, self.books.balance()) {
+            (true, _) => "the books balance",
+            (false, true) => "the books balance, BUT NOT ALL IS WELL",
+            (false, false) => "the books DO NOT BALANCE",
+        };
+        f.write_str(verdict)
     }
 }

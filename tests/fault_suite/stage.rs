@@ -8,7 +8,7 @@ use tests::nats::{Nats, STREAM};
 use tests::proxy::{Mode, Proxy};
 use tests::smtp::Smtp;
 use tests::vendor::Vendor;
-use tests::{Setting, settings};
+use tests::{Setting, port, settings};
 
 use crate::fault::Server;
 
@@ -19,6 +19,8 @@ pub(crate) struct Stage {
     pub(crate) database: Database,
     pub(crate) mail: Smtp,
     pub(crate) vendor: Vendor,
+    /// The HTTP port of the first dispatcher.
+    pub(crate) first_port: u16,
     workers: Proxies,
     dispatchers: Proxies,
 }
@@ -29,6 +31,7 @@ struct Proxies {
     database: Proxy,
     mail: Proxy,
     vendor: Proxy,
+    sink: Proxy,
 }
 
 impl Stage {
@@ -36,14 +39,16 @@ impl Stage {
         let (broker, database_server) = (Nats::start(), MariaDb::start());
         let database = database_server.database().migrated();
         let (mail, vendor) = (Smtp::start(), Vendor::start());
+        let first_port = port::free();
         let proxies = || Proxies {
             broker: Proxy::before(broker.port()),
             database: Proxy::before(database_server.port()),
             mail: Proxy::before(mail.port()),
             vendor: Proxy::before(vendor.port()),
+            sink: Proxy::before(first_port),
         };
         let (workers, dispatchers) = (proxies(), proxies());
-        Self { broker, database_server, database, mail, vendor, workers, dispatchers }
+        Self { broker, database_server, database, mail, vendor, first_port, workers, dispatchers }
     }
 
     /// What the Secret `knapscen-config` holds.
@@ -84,6 +89,16 @@ impl Stage {
         }
     }
 
+    /// Whether what was set met anybody.
+    pub(crate) fn reached(&self, server: Server) -> bool {
+        [&self.workers, &self.dispatchers].iter().any(|proxies| proxies.of(server).reached())
+    }
+
+    /// Where a worker hands in what follows, where there is no broker.
+    pub(crate) fn sink(&self) -> String {
+        format!("http://127.0.0.1:{}/events", self.workers.sink.port())
+    }
+
     /// The proxy between the workers and the server.
     pub(crate) fn before_workers(&self, server: Server) -> &Proxy {
         self.workers.of(server)
@@ -96,14 +111,14 @@ impl Stage {
             Server::Database => self.database_server.stop(),
             Server::Mail => self.mail.stop(),
             // It lives in this process; to everybody outside it is gone.
-            Server::Vendor => self.set(server, &Mode::Refuse),
+            Server::Vendor | Server::Sink => self.set(server, &Mode::Refuse),
         }
         std::thread::sleep(after);
         match server {
             Server::Broker => self.broker.start_again(),
             Server::Database => self.database_server.start_again(),
             Server::Mail => self.mail.start_again(),
-            Server::Vendor => self.set(server, &Mode::Pass),
+            Server::Vendor | Server::Sink => self.set(server, &Mode::Pass),
         }
     }
 }
@@ -115,6 +130,7 @@ impl Proxies {
             Server::Database => &self.database,
             Server::Mail => &self.mail,
             Server::Vendor => &self.vendor,
+            Server::Sink => &self.sink,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! One run: the stage, the fleet, and the schedule carried out on them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::books::Books;
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::echo::Echo;
 use crate::fault::Kind;
 use crate::fleet::Fleet;
@@ -16,9 +18,11 @@ use crate::registration::Registration;
 use crate::report::{Course, Done, Report};
 use crate::schedule::{Round, schedule};
 use crate::stage::Stage;
-use crate::workers::WORKERS;
 
-/// How long the load runs before its fault: the events are then on their way.
+/// How long the load of a round takes.
+const LOAD: Duration = Duration::from_millis(900);
+
+/// How long it runs before its fault.
 const HEAD_START: Duration = Duration::from_millis(300);
 
 pub(crate) struct Suite<'a> {
@@ -27,7 +31,7 @@ pub(crate) struct Suite<'a> {
     pub(crate) manifests: Manifests,
     pub(crate) fleet: Fleet,
     echo: Echo,
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
     pub(crate) registrations: Vec<Registration>,
     pub(crate) hostile: Vec<Hostile>,
     /// Jobs that were seen to run twice at a time.
@@ -37,9 +41,13 @@ pub(crate) struct Suite<'a> {
 /// Carries out the schedule of this seed and makes the books.
 pub(crate) fn run(options: &Options, seed: u64) -> Result<Report, String> {
     let began = Instant::now();
-    let clock = options.kinds().contains(&Kind::ClockJump).then(|| Clock::new(&WORKERS)).transpose()?;
+    let clock = options.kinds().contains(&Kind::ClockJump).then(Clock::new).transpose()?;
+    let disk = Disk::new();
+    if options.kinds().contains(&Kind::FullDisk) {
+        disk.check()?;
+    }
     let (stage, manifests) = (Stage::new(), Manifests::new());
-    let fleet = Fleet::start(options, &stage, &manifests.folder(), clock);
+    let fleet = Fleet::start(options, &stage, &manifests.folder(), disk, clock);
     let (publisher, echo) = match options.bus {
         BusName::Jetstream => (Publisher::on(&stage.broker), Echo::of_broker(&stage.broker)),
         BusName::Embedded => (Publisher::Http(fleet.port()), Echo::of_queue(&fleet.queue())),
@@ -50,7 +58,7 @@ pub(crate) fn run(options: &Options, seed: u64) -> Result<Report, String> {
         manifests,
         fleet,
         echo,
-        publisher,
+        publisher: Arc::new(publisher),
         registrations: Vec::new(),
         hostile: Vec::new(),
         doubled_jobs: BTreeSet::new(),
@@ -70,50 +78,63 @@ pub(crate) fn run(options: &Options, seed: u64) -> Result<Report, String> {
     let evidence = suite.evidence();
     let books =
         Books::make(&suite.registrations, &suite.hostile, &suite.doubled_jobs, &evidence, options.bus);
+    let history = suite.history_problems();
     let repeated = suite.echo.finish(&suite.stage.broker);
     let dispatchers_ended = suite.fleet.ended();
     let logs = suite.fleet.finish();
-    let course = Course { faults, repeated, replayed, dispatchers_ended, logs, took: began.elapsed() };
+    let course =
+        Course { faults, repeated, replayed, dispatchers_ended, history, logs, took: began.elapsed() };
     Ok(Report::new(options, seed, books, course))
 }
 
 impl Suite<'_> {
+    /// The fault comes in the middle of the load: what it meets is at work.
     fn round(&mut self, round: Round) -> Option<Done> {
         let Round { registrations, hostile, fault } = round;
-        self.load(registrations, hostile);
-        let fault = fault?;
-        std::thread::sleep(HEAD_START);
-        let done = self.carry_out(fault);
+        let load = self.mix(registrations, hostile);
+        let publisher = Arc::clone(&self.publisher);
+        let (done, taken) = std::thread::scope(|scope| {
+            let load = scope.spawn(move || publish(&publisher, load));
+            let done = fault.map(|fault| {
+                std::thread::sleep(HEAD_START);
+                self.carry_out(fault)
+            });
+            (done, load.join().expect("the load is published"))
+        });
+        for message in taken {
+            match message {
+                Message::Ours(one) => self.registrations.push(one),
+                Message::Theirs(one) => self.hostile.push(one),
+            }
+        }
         self.look_for_doubled_jobs();
-        Some(done)
+        done
     }
 
-    /// Publishes, mixed: what is hostile must not stop what is not.
-    fn load(&mut self, registrations: Vec<Registration>, hostile: Vec<Hostile>) {
+    /// What is hostile must not stop what is not: some of it comes before each registration, and some after.
+    fn mix(&self, registrations: Vec<Registration>, hostile: Vec<Hostile>) -> Vec<Message> {
         let victim = self.somebody();
-        let per_registration = hostile.len().div_ceil(registrations.len().max(1));
-        let mut hostile = hostile.into_iter();
-        for registration in registrations {
-            self.publisher.publish("customer-registered", registration.event.to_string().as_bytes());
-            self.registrations.push(registration);
-            self.harm(hostile.by_ref().take(per_registration), victim.as_deref());
+        let each = hostile.len().div_ceil(registrations.len().max(1));
+        let mut hostile = hostile.into_iter().filter_map(|one| self.aimed(one, victim.as_deref()));
+        let mut all = Vec::new();
+        for one in registrations {
+            all.extend(hostile.by_ref().take(each / 2).map(Message::Theirs));
+            all.push(Message::Ours(one));
+            all.extend(hostile.by_ref().take(each - each / 2).map(Message::Theirs));
         }
-        self.harm(hostile, victim.as_deref());
+        all.extend(hostile.map(Message::Theirs));
+        all
     }
 
-    fn harm(&mut self, hostile: impl Iterator<Item = Hostile>, victim: Option<&str>) {
-        for mut one in hostile {
-            if one.astray && self.options.bus == BusName::Embedded {
-                continue;
-            }
-            if one.takes_over {
-                let Some(victim) = victim else { continue };
-                one.payload = String::from_utf8_lossy(&one.payload).replace(SOMEBODY, victim).into_bytes();
-            }
-            if self.publisher.publish(one.subject, &one.payload) {
-                self.hostile.push(one);
-            }
+    /// With its victim in it. Nothing where it cannot be published, or there is none yet.
+    fn aimed(&self, mut one: Hostile, victim: Option<&str>) -> Option<Hostile> {
+        if one.broker_only && self.options.bus == BusName::Embedded {
+            return None;
         }
+        if one.takes_over {
+            one.payload = String::from_utf8_lossy(&one.payload).replace(SOMEBODY, victim?).into_bytes();
+        }
+        Some(one)
     }
 
     /// The id of a customer who is saved.
@@ -123,4 +144,30 @@ impl Suite<'_> {
         let ours = rows.into_iter().filter_map(|mut row| row.remove("id"));
         ours.into_iter().find(|id| self.registrations.iter().any(|one| one.customer.to_string() == *id))
     }
+}
+
+/// One message of the load.
+enum Message {
+    Ours(Registration),
+    Theirs(Hostile),
+}
+
+/// Publishes one after the other, over some time; gives those that were taken.
+fn publish(publisher: &Publisher, load: Vec<Message>) -> Vec<Message> {
+    let pause = LOAD / u32::try_from(load.len().max(1)).expect("a number");
+    let mut taken = Vec::new();
+    for message in load {
+        let is_taken = match &message {
+            Message::Ours(one) => {
+                publisher.publish("customer-registered", &[], one.event.to_string().as_bytes())
+            }
+            Message::Theirs(one) => publisher.publish(one.subject, &one.headers, &one.payload),
+        };
+        // A registration that is refused is missing in the books.
+        if is_taken || matches!(message, Message::Ours(_)) {
+            taken.push(message);
+        }
+        std::thread::sleep(pause);
+    }
+    taken
 }

@@ -34,7 +34,9 @@ pub(crate) struct Worker {
 /// All that run now. Of processes those that know this folder, which holds the dispatchers' state.
 pub(crate) fn running(backend: BackendName, state: &Scratch) -> Vec<Worker> {
     match backend {
-        BackendName::Process => state.processes().into_iter().filter_map(of_process).collect(),
+        BackendName::Process | BackendName::Kubernetes => {
+            state.processes().into_iter().filter_map(of_process).collect()
+        }
         BackendName::Docker => containers(),
     }
 }
@@ -86,7 +88,7 @@ pub(crate) fn kill(backend: BackendName, workers: &[Worker]) -> BTreeMap<String,
     for worker in workers {
         // It may have ended meanwhile.
         let dead = match backend {
-            BackendName::Process => worker
+            BackendName::Process | BackendName::Kubernetes => worker
                 .id
                 .parse()
                 .ok()

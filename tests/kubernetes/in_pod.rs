@@ -48,7 +48,7 @@ fn in_a_pod_the_service_account_opens_the_door_and_its_token_is_read_anew() {
         bench.scratch.write(&format!("account/{name}"), text);
     }
     server.ask_for("first");
-    let clock = Clock::new(&[]).expect("a clock");
+    let clock = Clock::new().expect("a clock");
     let behind = [&APART[..], &["/bin/sh", "-c", IN_POD, "sh"]].concat();
     let mut dispatcher = bench.dispatcher_in_pod(&behind, settings(&bench, &server, &clock));
     bench.runs(&mut dispatcher, "e-1", "one");

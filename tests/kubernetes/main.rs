@@ -8,7 +8,6 @@ mod adoption;
 #[expect(dead_code, reason = "a real cluster is for another test")]
 mod bench;
 #[path = "../fault_suite/clock.rs"]
-#[expect(dead_code, reason = "made for other tests")]
 mod clock;
 mod faults;
 mod flow;

@@ -3,9 +3,10 @@
 
 usage: smtp.py DIRECTORY PORT plain|starttls|tls [CERTIFICATE KEY] [--login USER PASSWORD]
 
-DIRECTORY/mode   accept | refuse-4xx | refuse-5xx | hang | accept-then-hang; read at every message
-DIRECTORY/mails  one JSON file a message: envelope, headers, text and HTML parts, the raw source
-DIRECTORY/ready  written when the server listens
+DIRECTORY/mode     accept | refuse-4xx | refuse-5xx | hang | accept-then-hang; read at every message
+DIRECTORY/reached  written at every message
+DIRECTORY/mails    one JSON file a message: envelope, headers, text and HTML parts, the raw source
+DIRECTORY/ready    written when the server listens
 """
 
 import asyncio
@@ -52,6 +53,7 @@ class Keeper:
 
     async def handle_DATA(self, server, session, envelope):
         mode = self.mode()
+        (self.directory / "reached").touch()
         if mode == "refuse-4xx":
             return "451 4.3.0 try again later"
         if mode == "refuse-5xx":

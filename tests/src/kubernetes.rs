@@ -217,6 +217,11 @@ impl ApiServer {
         self.state().store.list(plural, None).cloned().collect()
     }
 
+    /// Those of them for which this holds.
+    pub fn objects_where(&self, plural: &str, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        self.state().store.list(plural, None).filter(|object| wanted(object)).cloned().collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
     }

@@ -44,6 +44,8 @@ pub struct Stored {
     pub subject: String,
     /// `Nats-Msg-Id`, when the publisher gave one.
     pub message_id: Option<String>,
+    /// All headers.
+    pub headers: async_nats::HeaderMap,
     /// The payload as it came.
     pub payload: Vec<u8>,
     /// The payload as JSON; null when it is none.
@@ -176,6 +178,7 @@ impl Nats {
                     sequence,
                     subject: message.subject.to_string(),
                     message_id: message.headers.get("Nats-Msg-Id").map(ToString::to_string),
+                    headers: message.headers,
                     event: serde_json::from_slice(&message.payload).unwrap_or(Value::Null),
                     payload: message.payload.to_vec(),
                 });

@@ -1,9 +1,10 @@
 //! A TCP proxy that stands for a broken network, and that stops a client at a chosen byte of its conversation.
 //!
 //! A worker that talks to its servers through a proxy can be held just before it sends `COMMIT`, or just after the
-//! server has carried it out, without any hook in the worker.
+//! server has carried it out, without any hook in the worker. Every mode counts how often it has met somebody.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,14 +34,27 @@ pub enum Mode {
     HoldBefore(&'static str),
     /// Passed on until the client has sent these bytes: the server gets them, its answer never comes back.
     HoldAfter(&'static str),
+    /// The same for the message after these bytes: a statement is prepared by the one that has its text, and carried out by the next.
+    HoldExecuted(&'static str),
+}
+
+/// How often the mode had an effect.
+type Met = Arc<AtomicUsize>;
+
+/// What connections look at.
+#[derive(Debug, Clone)]
+struct State {
+    mode: Mode,
+    /// How often all were cut: a mode that was set for a moment only is seen by nobody.
+    cuts: usize,
 }
 
 /// A proxy before one server; stopped on drop.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    mode: watch::Sender<Mode>,
-    reached: Arc<Mutex<usize>>,
+    state: watch::Sender<State>,
+    met: Met,
     acceptor: JoinHandle<()>,
 }
 
@@ -49,10 +63,10 @@ impl Proxy {
     pub fn before(port: u16) -> Self {
         let listener = block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let own = listener.local_addr().expect("an address").port();
-        let (mode, modes) = watch::channel(Mode::Pass);
-        let reached = Arc::new(Mutex::new(0));
-        let acceptor = runtime().spawn(accept(listener, port, modes, Arc::clone(&reached)));
-        Self { port: own, mode, reached, acceptor }
+        let (state, states) = watch::channel(State { mode: Mode::Pass, cuts: 0 });
+        let met = Met::default();
+        let acceptor = runtime().spawn(accept(listener, port, states, Arc::clone(&met)));
+        Self { port: own, state, met, acceptor }
     }
 
     /// The port that clients connect to.
@@ -62,13 +76,16 @@ impl Proxy {
 
     /// Changes what happens from now on. A hold applies to connections made after it.
     pub fn set(&self, mode: Mode) {
-        *self.reached.lock().expect("a count") = 0;
-        self.mode.send_replace(mode);
+        self.met.store(0, Ordering::Relaxed);
+        self.state.send_modify(|state| {
+            state.cuts += usize::from(mode == Mode::Refuse);
+            state.mode = mode;
+        });
     }
 
-    /// Whether a client stands at the hold point.
+    /// Whether the mode had an effect: a client stands at the hold point, was refused, heard garbage.
     pub fn reached(&self) -> bool {
-        *self.reached.lock().expect("a count") > 0
+        self.met.load(Ordering::Relaxed) > 0
     }
 
     /// Waits until a client stands at the hold point.
@@ -79,41 +96,39 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.mode.send_replace(Mode::Refuse);
+        self.set(Mode::Refuse);
         self.acceptor.abort();
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, modes: watch::Receiver<Mode>, reached: Arc<Mutex<usize>>) {
+async fn accept(listener: TcpListener, port: u16, states: watch::Receiver<State>, met: Met) {
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
-        tokio::spawn(connection(client, port, modes.clone(), Arc::clone(&reached)));
+        tokio::spawn(connection(client, port, states.clone(), Arc::clone(&met)));
     }
 }
 
-async fn connection(
-    client: TcpStream,
-    port: u16,
-    mut modes: watch::Receiver<Mode>,
-    reached: Arc<Mutex<usize>>,
-) {
+async fn connection(client: TcpStream, port: u16, mut states: watch::Receiver<State>, met: Met) {
     let _ = client.set_nodelay(true);
-    let mode = modes.borrow_and_update().clone();
+    let State { mode, cuts } = states.borrow_and_update().clone();
     let refused = async {
         // An error means that the proxy is gone, which refuses as well.
-        let _ = modes.wait_for(|mode| *mode == Mode::Refuse).await;
+        let _ = states.wait_for(|state| state.cuts != cuts).await;
     };
     match mode {
-        Mode::Refuse => {}
-        Mode::Silent => refused.await,
+        Mode::Refuse => note(&met),
+        Mode::Silent => {
+            note(&met);
+            refused.await;
+        }
         _ => {
             let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
             let _ = server.set_nodelay(true);
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             let (held, watched) = watch::channel(false);
-            let up = upwards(from_client, to_server, mode.clone(), held, Arc::clone(&reached));
-            let down = downwards(from_server, to_client, mode, watched, reached);
+            let up = upwards(from_client, to_server, mode.clone(), held, Arc::clone(&met));
+            let down = downwards(from_server, to_client, mode, watched, met);
             tokio::select! {
                 () = refused => {}
                 ((), ()) = async { tokio::join!(up, down) } => {}
@@ -122,38 +137,47 @@ async fn connection(
     }
 }
 
+fn note(met: &Met) {
+    met.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Client to server, until the bytes of a hold have come.
 async fn upwards(
     mut client: OwnedReadHalf,
     mut server: OwnedWriteHalf,
     mode: Mode,
     held: watch::Sender<bool>,
-    reached: Arc<Mutex<usize>>,
+    met: Met,
 ) {
-    let (needle, before) = match mode {
-        Mode::HoldBefore(needle) => (needle.as_bytes(), true),
-        Mode::HoldAfter(needle) => (needle.as_bytes(), false),
-        _ => (&b""[..], false),
+    // How many messages are passed on from the needle on.
+    let (needle, mut left) = match mode {
+        Mode::HoldBefore(needle) => (needle.as_bytes(), 0),
+        Mode::HoldAfter(needle) => (needle.as_bytes(), 1),
+        Mode::HoldExecuted(needle) => (needle.as_bytes(), 2),
+        _ => (&b""[..], 0),
     };
+    let mut found = false;
     let mut seen = Vec::new();
     let mut piece = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = client.read(&mut piece).await {
         if let Mode::Delay(time) = mode {
+            note(&met);
             tokio::time::sleep(time).await;
         }
         if !needle.is_empty() && !*held.borrow() {
             seen.extend_from_slice(&piece[..length]);
-            if seen.windows(needle.len()).any(|window| window == needle) {
-                held.send_replace(true);
-                if before {
-                    *reached.lock().expect("a count") += 1;
-                    // Both sides stay open, and read nothing more.
-                    return std::future::pending().await;
-                }
-            }
+            found |= seen.windows(needle.len()).any(|window| window == needle);
             // Of what is past only a beginning of the needle can matter.
             let kept = seen.len().saturating_sub(needle.len());
             seen.drain(..kept);
+            if found && left == 0 {
+                held.send_replace(true);
+                note(&met);
+                // Both sides stay open, and read nothing more.
+                return std::future::pending().await;
+            }
+            left -= usize::from(found);
+            held.send_replace(found && left == 0);
         }
         if server.write_all(&piece[..length]).await.is_err() {
             break;
@@ -171,22 +195,31 @@ async fn downwards(
     mut client: OwnedWriteHalf,
     mode: Mode,
     hold: watch::Receiver<bool>,
-    reached: Arc<Mutex<usize>>,
+    met: Met,
 ) {
     let mut piece = vec![0; 64 * 1024];
     let mut left = if let Mode::Cut(bytes) = mode { bytes } else { usize::MAX };
     while let Ok(length @ 1..) = server.read(&mut piece).await {
         match mode {
-            Mode::Delay(time) => tokio::time::sleep(time).await,
-            Mode::Garbage => piece[..length].iter_mut().for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0xA5),
+            Mode::Delay(time) => {
+                note(&met);
+                tokio::time::sleep(time).await;
+            }
+            Mode::Garbage => {
+                note(&met);
+                piece[..length].iter_mut().for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0xA5);
+            }
             _ => {}
         }
         let length = length.min(left);
         left -= length;
         if *hold.borrow() {
             // The server has answered: what it was asked is done.
-            *reached.lock().expect("a count") += 1;
-        } else if client.write_all(&piece[..length]).await.is_err() || left == 0 {
+            note(&met);
+        } else if client.write_all(&piece[..length]).await.is_err() {
+            break;
+        } else if left == 0 {
+            note(&met);
             break;
         }
     }

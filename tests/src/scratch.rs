@@ -18,8 +18,15 @@ pub struct Scratch {
 impl Scratch {
     /// An empty directory whose name begins with the word given.
     pub fn new(word: &str) -> Self {
-        let directory =
-            tempfile::Builder::new().prefix(&format!("knapscen-{word}-")).tempdir().expect("a directory");
+        Self::within(&std::env::temp_dir(), word)
+    }
+
+    /// The same in another place than that for temporary files.
+    pub fn within(place: &Path, word: &str) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("knapscen-{word}-"))
+            .tempdir_in(place)
+            .expect("a directory");
         reaper::watch_directory(directory.path());
         Self { directory }
     }

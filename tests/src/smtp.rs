@@ -114,6 +114,11 @@ impl Smtp {
         self.process = None;
     }
 
+    /// Whether a message has met the mode.
+    pub fn reached(&self) -> bool {
+        self.scratch.join("reached").exists()
+    }
+
     /// Changes what it does from the next message on.
     pub fn set(&self, mode: Mode) {
         let word = match mode {
@@ -125,6 +130,7 @@ impl Smtp {
         };
         let next = self.scratch.write("mode.next", word);
         fs::rename(next, self.scratch.join("mode")).expect("a mode file");
+        let _ = fs::remove_file(self.scratch.join("reached"));
     }
 
     /// The port on 127.0.0.1.

@@ -114,6 +114,11 @@ impl Vendor {
         self.record().requests.clone()
     }
 
+    /// How many requests have come.
+    pub fn requested(&self) -> usize {
+        self.record().requests.len()
+    }
+
     /// The bodies taken, by `Idempotency-Key`: what the vendor would deliver.
     pub fn orders(&self) -> BTreeMap<String, Value> {
         self.record().orders.clone()

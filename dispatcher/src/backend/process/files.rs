@@ -20,11 +20,13 @@ use super::super::adoption::Known;
 use super::super::outcome::MAX_TERMINATION_MESSAGE;
 use super::super::{Outcome, Report};
 use super::record::{Record, last};
-use super::tidy;
 use crate::plan::Identity;
 
 /// How the file of a Job's records ends.
 const RECORDS: &str = ".json";
+
+/// What may go is noted by the minute.
+pub(super) const MINUTE_MS: u64 = 60_000;
 
 /// A file of records longer than this begins anew with the next event.
 const LONG: u64 = 64 << 10;
@@ -86,7 +88,7 @@ impl Files {
     pub(super) fn end(&self, record: &mut Record, outcome: Outcome) -> io::Result<()> {
         record.end(outcome);
         self.write(record)?;
-        record.expires_ms().map_or(Ok(()), |at| tidy::remember(&self.state_dir, at, &self.name))
+        record.expires_ms().map_or(Ok(()), |at| expire(&self.state_dir, at, &self.name))
     }
 
     /// The output of a try.
@@ -190,6 +192,13 @@ pub(super) fn prepare(state_dir: &Path) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Notes in `expiry/<minute>` that the files of this Job may be removed at `at_ms`.
+fn expire(state_dir: &Path, at_ms: u64, name: &str) -> io::Result<()> {
+    let path = state_dir.join("expiry").join((at_ms / MINUTE_MS + 1).to_string());
+    // One write of one short line: lines of several dispatchers do not mix.
+    OpenOptions::new().create(true).append(true).open(path)?.write_all(format!("{name}\n").as_bytes())
 }
 
 /// Every Job of an identity, each locked by us.

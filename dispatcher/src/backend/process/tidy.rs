@@ -3,24 +3,16 @@
 //! `expiry/<minute>` lists the Jobs that may go from that minute on; these lists are read when their minute has come,
 //! whichever dispatcher wrote them.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::files::{self, Files};
+use super::files::{self, Files, MINUTE_MS};
 use super::record::milliseconds;
 use crate::engine::stop::Stop;
 
-const MINUTE_MS: u64 = 60_000;
 const LOOK_EVERY: Duration = Duration::from_secs(20);
-
-/// Notes that the files of this Job may be removed at `at_ms`.
-pub(super) fn remember(state_dir: &Path, at_ms: u64, name: &str) -> io::Result<()> {
-    let path = state_dir.join("expiry").join((at_ms / MINUTE_MS + 1).to_string());
-    // One write of one short line: lines of several dispatchers do not mix.
-    OpenOptions::new().create(true).append(true).open(path)?.write_all(format!("{name}\n").as_bytes())
-}
 
 /// Removes what is due, until the dispatcher stops.
 pub(super) async fn run(state_dir: &Path, stop: &Stop) {

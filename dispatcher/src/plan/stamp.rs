@@ -110,3 +110,24 @@ fn nested<'a>(map: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<
     }
     value.as_object_mut()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_template_can_say_that_its_job_is_taken_back() {
+        let event = br#"{"specversion":"1.0","id":"1","source":"s","type":"t"}"#;
+        let event = IncomingEvent::parse("made", &[], event).unwrap();
+        let text = || "x".to_owned();
+        let whose =
+            Identity { trigger: text(), source: text(), subject: text(), event_id: text(), replay: 0 };
+        let mut job =
+            json!({"metadata": {"labels": {DELETED_LABEL: "true", "app": "a"}}, "spec": {"template": {}}});
+        identity(&mut job, &whose, &event, "j");
+        let labels = &job["metadata"]["labels"];
+        assert_eq!((labels.get(DELETED_LABEL), labels["app"].as_str()), (None, Some("a")));
+    }
+}

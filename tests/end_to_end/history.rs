@@ -296,9 +296,8 @@ fn what_the_command_line_does_to_dead_letters_is_written_down_and_told_to_their_
     assert_eq!(system.database.count(acts), 2);
 }
 
-#[test]
-fn a_stopping_dispatcher_tells_the_history_how_its_last_jobs_ended() {
-    let system = System::start();
+/// A dispatcher with a grace time of a second, and a Job that outlasts it.
+fn with_a_job_that_hangs(system: &System) -> crate::system::Dispatcher {
     system.vendor.set(vendor::Mode::Hang);
     let program = tests::program::Program::dispatcher()
         .settings(system.nats.settings())
@@ -314,7 +313,45 @@ fn a_stopping_dispatcher_tells_the_history_how_its_last_jobs_ended() {
     system.publish(&registration("Hanging Ltd"));
     let hanging = "job_runs WHERE trigger_name = 'marketing-notified-trigger' AND state = 'running'";
     wait::until(LIMIT, "the vendor is asked", || (system.database.count(hanging) == 1).then_some(()));
+    dispatcher
+}
+
+#[test]
+fn a_stopping_dispatcher_tells_the_history_how_its_last_jobs_ended() {
+    let system = System::start();
+    let dispatcher = with_a_job_that_hangs(&system);
     assert_eq!(dispatcher.running.terminate().code, Some(0));
     assert_eq!(system.database.count("job_runs WHERE state = 'running'"), 0);
     assert_eq!(system.database.count("job_runs WHERE state = 'handed_back'"), 1);
+}
+
+#[test]
+fn a_stop_ends_in_its_time_although_the_bus_is_away() {
+    let mut system = System::start();
+    let dispatcher = with_a_job_that_hangs(&system);
+    system.nats.stop();
+    let began = Instant::now();
+    assert_eq!(dispatcher.running.terminate().code, Some(0));
+    assert!(began.elapsed() < Duration::from_secs(1 + 18 + 2), "{:?}", began.elapsed());
+    assert_eq!(system.database.count("job_runs WHERE state = 'running'"), 0);
+}
+
+#[test]
+fn what_is_older_than_its_days_goes_on_a_server_with_its_customers_and_what_was_done_stays_counted() {
+    let system = System::start();
+    let _dispatcher = system.dispatcher();
+    system.nats.publish("customer-saved", &saved("stuck", "Stuck Ltd"));
+    system.publish(&registration("Old Ltd"));
+    system.until_onboarded(1);
+    let runs = |where_: &str| system.database.count(&format!("job_runs WHERE {where_}"));
+    wait::until(LIMIT, "all has ended", || {
+        (runs("state = 'complete'") == 9 && runs("state = 'failed'") == 1).then_some(())
+    });
+    system.database.execute("UPDATE job_runs SET ended_at = ended_at - INTERVAL 91 DAY");
+    wait::until(LIMIT, "it is gone", || {
+        (runs("TRUE") + system.database.count("customer_states") == 0).then_some(())
+    });
+    assert_eq!(["0", "3"].map(|stage| amount(&system, "customer", "", stage)), [0, 0]);
+    let counted = ["complete", "failed"].map(|state| amount(&system, "run", "customer-saved-trigger", state));
+    assert_eq!(counted, [1, 0]);
 }

@@ -1,9 +1,10 @@
 //! Two dispatchers on three NATS servers: one of each may die.
 
 use serde_json::Value;
+use tests::wait;
 
 use crate::books::JOBS;
-use crate::stack::{Kind, Stack};
+use crate::stack::{Kind, LIMIT, Stack};
 
 const CUSTOMERS: usize = 8;
 
@@ -26,24 +27,28 @@ fn a_cluster_that_loses_a_nats_server_and_a_dispatcher_loses_no_customer() {
     stack.end();
 }
 
-/// Every stream and consumer is on all three servers: the leader has two peers.
+/// Every stream and consumer is on all three servers: each has a leader with two peers.
 fn check_replicas(stack: &Stack) {
     let address = "http://127.0.0.1:8222/jsz?streams=true&consumers=true&config=true";
-    let seen = stack.exec("nats", &["wget", "-q", "-O", "-", address]);
-    let seen: Value = serde_json::from_str(&seen).expect("JSON");
-    let list = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
-    let peers = |one: &Value| list(&one["cluster"], "replicas").len();
-    let streams: Vec<_> =
-        list(&seen, "account_details").iter().flat_map(|account| list(account, "stream_detail")).collect();
-    let named = |name: &str| streams.iter().find(|stream| stream["name"] == name);
-    let events = named("customer-onboarding").unwrap_or_else(|| panic!("no stream of events: {seen}"));
-    let consumers = list(events, "consumer_detail");
-    assert!(!consumers.is_empty(), "{events}");
-    assert!(streams.len() >= 2, "no stream of dead letters: {seen}");
-    for stream in &streams {
-        assert_eq!((&stream["config"]["num_replicas"], peers(stream)), (&3.into(), 2), "{stream}");
-        for consumer in list(stream, "consumer_detail") {
-            assert_eq!(peers(&consumer), 2, "{consumer}");
+    wait::until(LIMIT, "streams and consumers have leaders with two peers each", || {
+        let seen = stack.exec("nats", &["wget", "-q", "-O", "-", address]);
+        let seen: Value = serde_json::from_str(&seen).expect("JSON");
+        let streams: Vec<_> =
+            list(&seen, "account_details").flat_map(|account| list(account, "stream_detail")).collect();
+        let consumers = || streams.iter().flat_map(|stream| list(stream, "consumer_detail"));
+        for stream in &streams {
+            assert_eq!(stream["config"]["num_replicas"], 3, "{stream}");
         }
-    }
+        // The events' stream and that of the dead letters; a consumer for each step.
+        let is_complete = streams.len() >= 2 && consumers().count() >= 7;
+        (is_complete && streams.iter().copied().chain(consumers()).all(has_two_peers)).then_some(())
+    });
+}
+
+fn has_two_peers(one: &Value) -> bool {
+    one["cluster"]["leader"].is_string() && list(&one["cluster"], "replicas").count() == 2
+}
+
+fn list<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    of[name].as_array().into_iter().flatten()
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
 
 mod bare;
+mod docker;
 mod flow;
 mod growth;
 mod history;
@@ -61,6 +62,7 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
     ("memory", "the dispatcher's memory while events wait", memory::measure),
     ("startup", "the dispatcher's start", startup::measure),
     ("kubernetes", "Jobs on a cluster whose API server is a stand-in", kubernetes::measure),
+    ("docker", "one save-user container, from docker run to exit", docker::measure),
     (
         "growth",
         "how times grow with customers, waiting events, users of one event, and rules",

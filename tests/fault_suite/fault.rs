@@ -15,8 +15,10 @@ use crate::point::Point;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// Workers killed at one point of their step
+    /// Workers killed at one point of their step, before their transaction is final
     KillAtPoint,
+    /// Workers killed at one point after that: a repeat finds everything done
+    KillCommitted,
     /// All workers killed at any moment
     KillWorkers,
     /// One dispatcher killed and started again
@@ -121,6 +123,7 @@ impl Fault {
     /// What kind of fault it is.
     pub(crate) fn kind(self) -> Kind {
         match self {
+            Self::KillAtPoint(point) if point.is_committed() => Kind::KillCommitted,
             Self::KillAtPoint(_) => Kind::KillAtPoint,
             Self::KillWorkers => Kind::KillWorkers,
             Self::KillDispatcher(_) => Kind::KillDispatcher,
@@ -147,14 +150,18 @@ impl Fault {
         let servers = || SERVERS.into_iter().filter(move |server| broker || *server != Server::Broker);
         let dispatchers = || 0..options.dispatcher_count();
         match kind {
-            Kind::KillAtPoint => {
+            Kind::KillAtPoint | Kind::KillCommitted => {
                 let absent = match (options.bus, options.backend) {
                     (BusName::Jetstream, _) => vec![Server::Sink],
                     (BusName::Embedded, BackendName::Process) => vec![Server::Broker],
                     // A container is told of its dispatcher's address by the dispatcher alone.
                     (BusName::Embedded, _) => vec![Server::Broker, Server::Sink],
                 };
-                Point::all().filter(|point| !absent.contains(&point.server)).map(Self::KillAtPoint).collect()
+                Point::all()
+                    .filter(|point| !absent.contains(&point.server))
+                    .filter(|point| point.is_committed() == (kind == Kind::KillCommitted))
+                    .map(Self::KillAtPoint)
+                    .collect()
             }
             Kind::KillWorkers => vec![Self::KillWorkers],
             Kind::KillDispatcher => dispatchers().map(Self::KillDispatcher).collect(),

@@ -66,6 +66,13 @@ impl Point {
         WORDS.into_iter().map(|(server, words, moment)| Self { server, words, moment }).chain(statements)
     }
 
+    /// Whether the worker's transaction is final there.
+    pub(crate) fn is_committed(self) -> bool {
+        let publishes =
+            (self.server == Server::Broker && self.words == "HPUB") || self.server == Server::Sink;
+        publishes || (self.words == "COMMIT" && self.moment == After)
+    }
+
     /// What holds a worker there.
     pub(crate) fn hold(self) -> Mode {
         match self.moment {

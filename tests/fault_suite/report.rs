@@ -14,8 +14,11 @@ use crate::options::Options;
 /// Secrets of the stage: none may be in a log.
 const SECRETS: [&str; 2] = ["vendor-token", "a password & more"];
 
-/// Every address of the run ends with it.
+/// Every e-mail address of the run ends with it.
 const DOMAIN: &str = "@x.example";
+
+/// Every address to ship to is there.
+const STREET: &str = "Quayside";
 
 /// A fault that was carried out.
 #[derive(Debug, Serialize)]
@@ -72,7 +75,8 @@ impl Report {
         let Course { faults, repeated, replayed, dispatchers_ended, history, logs, took } = course;
         let secrets_in_logs = SECRETS.iter().map(|secret| logs.matches(secret).count()).sum();
         let addresses_in_logs =
-            logs.match_indices(DOMAIN).filter(|(at, _)| !logs[..*at].ends_with("***")).count();
+            logs.match_indices(DOMAIN).filter(|(at, _)| !logs[..*at].ends_with("***")).count()
+                + logs.matches(STREET).count();
         let without_effect: Vec<_> = options
             .kinds()
             .into_iter()

@@ -1,0 +1,77 @@
+//! A worker's container beside one that does nothing, on the engine of this machine.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Size;
+use crate::measure::{in_turn, run};
+use crate::report::Figure;
+use crate::worker;
+
+/// On the network of this machine, where the servers are: one of its own takes longer than all the rest.
+const RUN: [&str; 4] = ["run", "--rm", "--network", "host"];
+
+const NULL_IMAGE: &str = "benchmark/null:latest";
+const WORKER_IMAGE: &str = "knapscen/save-user:latest";
+const BUSYBOX: &str = "/bin/busybox";
+
+pub(crate) fn measure(size: Size) -> Vec<Figure> {
+    if let Some(missing) = missing() {
+        println!("  NOT MEASURED: {missing}");
+        return Vec::new();
+    }
+    let stage = worker::Stage::start();
+    let [null, ours] = in_turn(
+        size.pick(5, 40),
+        1,
+        [&mut |_| run(Command::new("docker").args(RUN).arg(NULL_IMAGE)), &mut |_| {
+            run(&mut contained(&stage.command("save-user")))
+        }],
+    );
+    stage.check();
+    remove_null_image();
+    let figure = |what: &str, percent| {
+        Figure::new(what, "ms", ours.percentile(percent)).beside("null container", null.percentile(percent))
+    };
+    vec![figure("docker run save-user, median", 50.0), figure("docker run save-user, p95", 95.0)]
+}
+
+/// What there has to be and is not.
+fn missing() -> Option<String> {
+    if !works(Command::new("docker").args(["version", "--format", "{{.Server.Version}}"])) {
+        return Some("no container engine answers: start it, or set DOCKER_HOST".to_owned());
+    }
+    if !works(Command::new("docker").args(["image", "inspect", WORKER_IMAGE])) {
+        return Some(format!("there is no image {WORKER_IMAGE}: docker buildx bake -f docker/bake.hcl"));
+    }
+    // The least that is an image: one program without libraries.
+    let import = format!(
+        "tar --create --dereference --directory / .{BUSYBOX} | \
+         docker import --change 'ENTRYPOINT [\"{BUSYBOX}\", \"true\"]' - {NULL_IMAGE}"
+    );
+    let made =
+        Path::new(BUSYBOX).exists() && works(Command::new("bash").args(["-o", "pipefail", "-c", &import]));
+    (!made).then(|| format!("{NULL_IMAGE} cannot be made of {BUSYBOX}: apt-get install busybox-static"))
+}
+
+fn remove_null_image() {
+    works(Command::new("docker").args(["image", "rm", NULL_IMAGE]));
+}
+
+fn works(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// The same in a container that reaches the servers of this machine.
+fn contained(command: &Command) -> Command {
+    let mut docker = Command::new("docker");
+    docker.args(RUN);
+    let variables = command.get_envs().filter(|(name, _)| *name != "TERMINATION_LOG");
+    for (name, value) in variables {
+        // By name: the engine's client takes the value from its own environment.
+        docker.arg("--env").arg(name).env(name, value.unwrap_or_default());
+    }
+    docker.arg(WORKER_IMAGE);
+    docker
+}

@@ -46,7 +46,7 @@ impl JetStream {
         let mut page = Page::default();
         let (mut after, mut looks, mut width) = (filter.after, 0, 1);
         while looks < LOOKS {
-            let (found, end) = self.from_each_of(after, width, &subject, filter).await?;
+            let (found, end) = self.found_from_each_of(after, width, &subject, filter).await?;
             looks += width;
             // Numbers with gaps between them are met twice: then fewer at once are enough.
             width = if found.len() as u64 == width { (width * 2).min(AT_ONCE) } else { width.div_ceil(2) };
@@ -68,7 +68,7 @@ impl JetStream {
 
     /// The first letter from each of so many numbers on, those that are wanted; and whether there are no more. Between them is none
     /// that is not found.
-    async fn from_each_of(
+    async fn found_from_each_of(
         &self,
         after: u64,
         width: u64,

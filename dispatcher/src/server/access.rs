@@ -28,7 +28,7 @@ impl Tokens {
     /// Whether dead letters may be seen whole, replayed and dropped: with the admin token, on loopback too.
     pub fn may_administer(&self, headers: &HeaderMap) -> Result<(), Box<Response>> {
         if self.admin.is_none() {
-            return Err(off("set ADMIN_TOKEN on the dispatcher to open this endpoint"));
+            return Err(Box::new(off("set ADMIN_TOKEN on the dispatcher to open this endpoint")));
         }
         self.check(headers, &[&self.admin], false, "ADMIN_TOKEN")
     }
@@ -53,9 +53,8 @@ impl Tokens {
             return Ok(());
         }
         if open && !self.loopback {
-            return Err(off(&format!(
-                "set {variable} on the dispatcher to open this endpoint beyond loopback"
-            )));
+            let remedy = format!("set {variable} on the dispatcher to open this endpoint beyond loopback");
+            return Err(Box::new(off(&remedy)));
         }
         let text = format!("send the header Authorization: Bearer <{variable}>\n");
         Err(Box::new(
@@ -64,8 +63,8 @@ impl Tokens {
     }
 }
 
-fn off(remedy: &str) -> Box<Response> {
-    Box::new((StatusCode::FORBIDDEN, format!("off: {remedy}\n")).into_response())
+fn off(remedy: &str) -> Response {
+    (StatusCode::FORBIDDEN, format!("off: {remedy}\n")).into_response()
 }
 
 /// Whether the client knew that it speaks to its own machine: a foreign name that was made to resolve to loopback is how

@@ -97,7 +97,8 @@ pub fn masked(text: &str) -> Cow<'_, str> {
 
 /// Where a local part in quotation marks begins: `"ann smith"@x.io`. Marks with a backslash before them may be part of it.
 fn quoted_start(before: &str) -> Option<usize> {
-    let mut start = before.strip_suffix('"')?.rfind('"')?;
+    // Its beginning may stand before another @.
+    let mut start = before.strip_suffix('"')?.rfind('"').unwrap_or(0);
     while before[..start].ends_with('\\')
         && let Some(earlier) = before[..start].rfind('"')
     {
@@ -120,6 +121,7 @@ mod tests {
             ("é@x.io", "é***@x.io"),
             ("to \"ann smith\"@x.io, too", "to \"***@x.io, too"),
             (r#""a\"b c"@x.io {\"ann s\"@x.io"#, r#""***@x.io {\"***@x.io"#),
+            (r#""a@b"@x.io"#, r#""a***@b***@x.io"#),
             ("a$b@x.io", "a***@x.io"),
         ] {
             assert_eq!(masked(text), expected);

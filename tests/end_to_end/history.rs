@@ -318,3 +318,23 @@ fn a_stopping_dispatcher_tells_the_history_how_its_last_jobs_ended() {
     assert_eq!(system.database.count("job_runs WHERE state = 'running'"), 0);
     assert_eq!(system.database.count("job_runs WHERE state = 'handed_back'"), 1);
 }
+
+#[test]
+fn what_is_older_than_its_days_goes_on_a_server_with_its_customers_and_what_was_done_stays_counted() {
+    let system = System::start();
+    let _dispatcher = system.dispatcher();
+    system.nats.publish("customer-saved", &saved("stuck", "Stuck Ltd"));
+    system.publish(&registration("Old Ltd"));
+    system.until_onboarded(1);
+    let runs = |where_: &str| system.database.count(&format!("job_runs WHERE {where_}"));
+    wait::until(LIMIT, "all has ended", || {
+        (runs("state = 'complete'") == 9 && runs("state = 'failed'") == 1).then_some(())
+    });
+    system.database.execute("UPDATE job_runs SET ended_at = ended_at - INTERVAL 91 DAY");
+    wait::until(LIMIT, "it is gone", || {
+        (runs("TRUE") + system.database.count("customer_states") == 0).then_some(())
+    });
+    assert_eq!(["0", "3"].map(|stage| amount(&system, "customer", "", stage)), [0, 0]);
+    let counted = ["complete", "failed"].map(|state| amount(&system, "run", "customer-saved-trigger", state));
+    assert_eq!(counted, [1, 0]);
+}

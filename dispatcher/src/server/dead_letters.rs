@@ -20,16 +20,16 @@ pub(super) struct Wanted {
     reason: Option<String>,
     #[serde(default)]
     after: u64,
-    #[serde(default = "page")]
+    #[serde(default = "most")]
     limit: usize,
 }
 
-const fn page() -> usize {
-    25
-}
-
 /// Letters in one answer: each may hold an event of a mebibyte.
-const MOST: usize = 100;
+const MOST: usize = 25;
+
+const fn most() -> usize {
+    MOST
+}
 
 /// Lets through only who may administer; stands before every path of this module.
 pub(super) async fn guard(State(App(app)): State<App>, request: Request, next: Next) -> Response {

@@ -296,9 +296,8 @@ fn what_the_command_line_does_to_dead_letters_is_written_down_and_told_to_their_
     assert_eq!(system.database.count(acts), 2);
 }
 
-#[test]
-fn a_stopping_dispatcher_tells_the_history_how_its_last_jobs_ended() {
-    let system = System::start();
+/// A dispatcher with a grace time of a second, and a Job that outlasts it.
+fn with_a_job_that_hangs(system: &System) -> crate::system::Dispatcher {
     system.vendor.set(vendor::Mode::Hang);
     let program = tests::program::Program::dispatcher()
         .settings(system.nats.settings())
@@ -314,9 +313,27 @@ fn a_stopping_dispatcher_tells_the_history_how_its_last_jobs_ended() {
     system.publish(&registration("Hanging Ltd"));
     let hanging = "job_runs WHERE trigger_name = 'marketing-notified-trigger' AND state = 'running'";
     wait::until(LIMIT, "the vendor is asked", || (system.database.count(hanging) == 1).then_some(()));
+    dispatcher
+}
+
+#[test]
+fn a_stopping_dispatcher_tells_the_history_how_its_last_jobs_ended() {
+    let system = System::start();
+    let dispatcher = with_a_job_that_hangs(&system);
     assert_eq!(dispatcher.running.terminate().code, Some(0));
     assert_eq!(system.database.count("job_runs WHERE state = 'running'"), 0);
     assert_eq!(system.database.count("job_runs WHERE state = 'handed_back'"), 1);
+}
+
+#[test]
+fn a_stop_ends_in_its_time_although_the_bus_is_away() {
+    let mut system = System::start();
+    let dispatcher = with_a_job_that_hangs(&system);
+    system.nats.stop();
+    let began = Instant::now();
+    assert_eq!(dispatcher.running.terminate().code, Some(0));
+    assert!(began.elapsed() < Duration::from_secs(1 + 18 + 2), "{:?}", began.elapsed());
+    assert_eq!(system.database.count("job_runs WHERE state = 'running'"), 0);
 }
 
 #[test]

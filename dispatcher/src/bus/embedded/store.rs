@@ -19,7 +19,7 @@ type Sql<T> = std::result::Result<T, sqlx::Error>;
 const FORGET: i64 = 20_000;
 
 /// How many letters one page looks at: a filter that matches little comes back with a short page and where to go on.
-const LOOKS: i64 = 5_000;
+const LOOKS: i64 = 1_000;
 
 /// Something to write.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::bus::message::header;
 use crate::bus::{DeadLetter, Error, Filter, MESSAGE_ID, Page, Result};
 
 /// How many letters one page looks at: a filter that matches little comes back with a short page and where to go on.
-const LOOKS: u64 = 5_000;
+const LOOKS: u64 = 1_000;
 
 /// Letters that are asked for at once: each may be a mebibyte.
 const AT_ONCE: u64 = 16;

@@ -45,7 +45,7 @@ impl MariaDb {
 
     fn start_with(tls: bool) -> Self {
         let scratch = Scratch::new("mariadb");
-        install(&scratch.join("data"));
+        install(&scratch);
         scratch.write("init.sql", &accounts());
         let mut server = Self { process: None, port: port::free(), tls, scratch };
         server.start_again();
@@ -55,6 +55,7 @@ impl MariaDb {
     /// Starts it again after [`Self::stop`], on the same port with the same data.
     pub fn start_again(&mut self) {
         let mut command = Command::new(program("mariadbd"));
+        command.env("TMPDIR", self.scratch.path());
         command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin"]);
         // Small and quick to start; a killed process loses nothing that the kernel has taken.
         command.args([
@@ -126,12 +127,16 @@ impl MariaDb {
     }
 }
 
-fn install(directory: &Path) {
+fn install(scratch: &Scratch) {
     let mut command = Command::new(program("mariadb-install-db"));
+    // A server that starts removes the temporary tables that it finds, those of others too.
+    command.env("TMPDIR", scratch.path());
     command.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
     command.args(["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M"]).args(as_root());
-    let output =
-        command.arg(format!("--datadir={}", directory.display())).output().expect("mariadb-install-db runs");
+    let output = command
+        .arg(format!("--datadir={}", scratch.join("data").display()))
+        .output()
+        .expect("mariadb-install-db runs");
     assert!(output.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&output.stderr));
 }
 

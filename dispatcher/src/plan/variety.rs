@@ -1,7 +1,7 @@
 //! Whether two events of one identity may give different Jobs. Most triggers make one Job of a fixed name: for those nothing has
 //! to be looked for that is not rendered any more.
 
-use crate::manifest::{ConfigMap, EventTrigger, Manifests, TemplatedText};
+use crate::manifest::{Entry, EventTrigger, Manifests};
 
 use super::{Action, Cluster, Identity, IncomingEvent, PlannedJob, Policy, TriggerPlan, decide};
 
@@ -16,15 +16,8 @@ pub(super) fn is_possible(
     identity: &Identity,
     jobs: &[PlannedJob],
 ) -> bool {
-    let mut texts = Vec::new();
-    for reference in &trigger.policy_refs {
-        let (Some(name), Some(namespace)) = (reference.name.literal(), reference.namespace.literal()) else {
-            return true;
-        };
-        let namespace = if namespace.is_empty() { &cluster.namespace } else { namespace };
-        let map = manifests.config_map(reference.kind, namespace, name);
-        texts.extend(map.into_iter().flat_map(|map| &map.entries).map(|entry| entry.text.as_str()));
-    }
+    let Some(entries) = entries(trigger, manifests, cluster) else { return true };
+    let texts: Vec<&str> = entries.iter().map(|entry| entry.text.as_str()).collect();
     let named = |job: &PlannedJob| is_made_of(&job.name, &identity.subject, &texts);
     texts.iter().any(|text| branches(text)) || !jobs.iter().all(named)
 }
@@ -39,9 +32,9 @@ pub fn was_other(
     policy: &Policy,
 ) -> bool {
     let Ok(Action::Create { jobs, .. }) = &plan.outcome else { return false };
-    let of = |set: &'_ Manifests| set.triggers.iter().position(|trigger| trigger.name == plan.trigger);
-    let (Some(current), Some(before)) = (of(now), of(earlier)) else { return false };
-    let (current, before) = (&now.triggers[current], &earlier.triggers[before]);
+    let (Some(current), Some(before)) = (named(&plan.trigger, now), named(&plan.trigger, earlier)) else {
+        return false;
+    };
     if same_texts(current, now, before, earlier, cluster) {
         return false;
     }
@@ -57,6 +50,10 @@ pub fn was_other(
     }
 }
 
+fn named<'a>(name: &str, set: &'a Manifests) -> Option<&'a EventTrigger> {
+    set.triggers.iter().find(|trigger| trigger.name == name)
+}
+
 /// Whether a trigger renders the same in two sets, whatever the event.
 fn same_texts(
     one: &EventTrigger,
@@ -65,19 +62,27 @@ fn same_texts(
     others: &Manifests,
     cluster: &Cluster,
 ) -> bool {
-    let texts = |trigger: &EventTrigger, set: &Manifests| -> Option<Vec<(String, String)>> {
-        let maps = trigger.policy_refs.iter().map(|reference| {
-            let literal = |text: &TemplatedText| text.literal().map(str::to_owned);
-            let namespace = literal(&reference.namespace)?;
-            let namespace = if namespace.is_empty() { cluster.namespace.clone() } else { namespace };
-            set.config_map(reference.kind, &namespace, &literal(&reference.name)?)
-        });
-        let maps: Option<Vec<&ConfigMap>> = maps.collect();
-        let entries = maps?.into_iter().flat_map(|map| &map.entries);
-        Some(entries.map(|entry| (entry.key.clone(), entry.text.clone())).collect())
+    let (Some(left), Some(right)) = (entries(one, ones, cluster), entries(other, others, cluster)) else {
+        return false;
+    };
+    let same = |(left, right): (&&Entry, &&Entry)| {
+        left.text == right.text && left.template.is_some() == right.template.is_some()
     };
     one.action.source() == other.action.source()
-        && texts(one, ones).is_some_and(|found| Some(found) == texts(other, others))
+        && left.len() == right.len()
+        && left.iter().zip(&right).all(same)
+}
+
+/// What a trigger renders, where no event decides which texts those are. A text that is not there is none.
+fn entries<'a>(trigger: &EventTrigger, set: &'a Manifests, cluster: &Cluster) -> Option<Vec<&'a Entry>> {
+    let mut entries = Vec::new();
+    for reference in &trigger.policy_refs {
+        let (name, namespace) = (reference.name.literal()?, reference.namespace.literal()?);
+        let namespace = if namespace.is_empty() { &cluster.namespace } else { namespace };
+        entries
+            .extend(set.config_map(reference.kind, namespace, name).into_iter().flat_map(|map| &map.entries));
+    }
+    Some(entries)
 }
 
 fn branches(text: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Jobs whose Pods will never start: failed after a limit with Kubernetes' own words, and removed.
 
 use serde_json::{Value, json};
-use tests::kubernetes::{ApiServer, Effect, Ended, Fault};
+use tests::kubernetes::{ApiServer, Effect, Ended, Fault, Held};
 
 use crate::bench::{Bench, Dispatcher, WELL};
 
@@ -19,6 +19,14 @@ fn given_up(bench: &Bench, dispatcher: &mut Dispatcher, class: &str, words: &str
     assert_eq!(line["class"], class, "{line}");
     assert!(line["reason"].as_str().is_some_and(|reason| reason.contains(words)), "{line}");
     tests::wait::until_true("the Job is gone", || bench.job("stuck").is_none());
+}
+
+/// Lets the dispatcher look at Pods, and returns when another event was given up: after the same limit as all before it.
+fn another_is_given_up(bench: &Bench, dispatcher: &mut Dispatcher, held: Option<Held>) {
+    let stuck = bench.begin(dispatcher, "e-2", "stuck");
+    bench.hand.start_badly(&stuck, &waiting("ErrImagePull", "no such image"));
+    drop(held);
+    dispatcher.until_dead_letter("e-2");
 }
 
 /// A Pod that never starts, by its status. Nobody looks at it before it is there, however long that takes here.
@@ -79,11 +87,7 @@ pub(crate) fn job_that_runs_on(bench: &Bench) {
     let held = bench.hold("LIST pods");
     let job = bench.begin(&dispatcher, "e-1", "slow");
     let pod = bench.hand.start(&job);
-    // Another event is given up meanwhile, after the same limit.
-    let stuck = bench.begin(&dispatcher, "e-2", "stuck");
-    bench.hand.start_badly(&stuck, &waiting("ErrImagePull", "no such image"));
-    drop(held);
-    dispatcher.until_dead_letter("e-2");
+    another_is_given_up(bench, &mut dispatcher, held);
     bench.hand.end(&job, &pod, &Ended::well(WELL));
     dispatcher.until_complete("e-1");
 }
@@ -98,11 +102,7 @@ pub(crate) fn slow_pull_after_a_wait_for_a_node(bench: &Bench) {
     let pod = bench.hand.start_badly(&job, &status);
     let seen = bench.hand.pod(&bench.namespace, &pod).expect("the Pod");
     bench.hand.tell(&seen, "FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu.");
-    // Another event is given up meanwhile, after the same limit.
-    let stuck = bench.begin(&dispatcher, "e-2", "stuck");
-    bench.hand.start_badly(&stuck, &waiting("ErrImagePull", "no such image"));
-    drop(held);
-    dispatcher.until_dead_letter("e-2");
+    another_is_given_up(bench, &mut dispatcher, held);
     bench.hand.end(&job, &pod, &Ended::well(WELL));
     dispatcher.until_complete("e-1");
 }

@@ -74,14 +74,12 @@ impl Browser {
 
     /// Clicks on the first element that the CSS selector finds.
     pub fn click(&self, selector: &str) {
-        let element = self.element(selector);
-        self.post(&format!("element/{element}/click"), &json!({}));
+        self.act(selector, "click", &json!({}));
     }
 
     /// Types into an element.
     pub fn fill(&self, selector: &str, text: &str) {
-        let element = self.element(selector);
-        self.post(&format!("element/{element}/value"), &json!({ "text": text }));
+        self.act(selector, "value", &json!({ "text": text }));
     }
 
     /// The text of the first element that the selector finds, as it is seen; empty where there is none.
@@ -154,6 +152,22 @@ impl Browser {
     fn element(&self, selector: &str) -> String {
         let found = self.post("element", &json!({"using": "css selector", "value": selector}));
         found[ELEMENT].as_str().unwrap_or_else(|| panic!("no {selector} at {}", self.address())).to_owned()
+    }
+
+    // A live page may replace an element after it was found: then nothing was done, and the new one is there.
+    fn act(&self, selector: &str, what: &str, body: &Value) {
+        let done = wait::within(wait::LIMIT, || {
+            let path = format!("/session/{}/element/{}/{what}", self.session, self.element(selector));
+            match try_call(self.port, "POST", &path, body) {
+                Err(error) if error.contains("stale element") => None,
+                answer => Some(answer),
+            }
+        });
+        match done {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => panic!("{what} {selector} at {}: {error}", self.address()),
+            None => panic!("{what} {selector}: always replaced before it is done, at {}", self.address()),
+        }
     }
 
     fn post(&self, what: &str, body: &Value) -> Value {

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value as Json;
 
@@ -62,13 +63,32 @@ impl Context<'_> {
 }
 
 /// A rendered document.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Document {
     /// The document.
     pub value: Json,
     /// Where a text from the context stands that without quotes would have been an integer or nothing, as JSON pointers: what
     /// the field wants decides.
     pub bare: BTreeSet<String>,
+    /// What is known of the names in it.
+    pub names: Names,
+}
+
+/// Whether somebody has looked at the names of a document's fields and found nothing wrong: they are the same in all renderings
+/// that share this.
+#[derive(Debug, Clone, Default)]
+pub struct Names(Arc<AtomicBool>);
+
+impl Names {
+    /// Somebody has.
+    pub fn are_fine(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that.
+    pub fn found_fine(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A parsed and checked template.
@@ -98,6 +118,11 @@ impl Template {
         &self.name
     }
 
+    /// Whether parts of it may be left out, or be there more than once.
+    pub fn branches(&self) -> bool {
+        self.program.branches()
+    }
+
     /// Renders as Go does, for texts that are not YAML: names, actions.
     pub fn render_text<'a>(&self, context: impl Into<Context<'a>>) -> Result<String, TemplateError> {
         run::run(&self.program, &self.source, &context.into(), None)
@@ -117,13 +142,14 @@ impl Template {
         let documents = if let Some(documents) = known {
             documents
         } else {
-            let documents = parse_documents(&text).map_err(in_rendered_text)?;
+            let parsed = parse_documents(&text).map_err(in_rendered_text)?;
+            let documents: Vec<_> = parsed.into_iter().map(|value| (value, Names::default())).collect();
             self.skeleton.keep(&tokens, text, &documents);
             documents
         };
-        let replaced = documents.into_iter().map(|mut value| {
+        let replaced = documents.into_iter().map(|(mut value, names)| {
             let bare = tokens.replace(&mut value).map_err(TemplateError::whole)?;
-            Ok(Document { value, bare })
+            Ok(Document { value, bare, names })
         });
         replaced.collect()
     }

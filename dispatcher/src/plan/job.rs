@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::render::Rendered;
@@ -50,8 +51,9 @@ impl JobText {
 
     /// Typed.
     pub fn typed(&self) -> Job {
-        // Nothing is a text that was no Job: that was looked at before.
-        serde_json::from_str(&self.0).unwrap_or_default()
+        // Nothing is a text that was no Job: that was looked at before. Out of a tree, as there: to read it in one way only
+        // makes the program smaller.
+        Job::deserialize(&self.value()).unwrap_or_default()
     }
 }
 
@@ -73,14 +75,14 @@ fn plan_value(
     identity: &Identity,
     policy: &Policy,
 ) -> Result<PlannedJob, PlanError> {
-    let Document { mut value, bare } = document;
+    let Document { mut value, bare, names } = document;
     Policy::check_kind(&value)?;
     let requested = name::read(&value)?;
     let name = name::fit(&requested.name);
     stamp::names(&mut value, &requested.namespace, &name);
     policy.check_namespace(&requested.namespace)?;
     // Before anything is added, so that what is reported is the template's. What is added changes nothing that is read here.
-    let job = typed::settle(&mut value, &bare)?;
+    let job = typed::settle(&mut value, &bare, &names)?;
     policy.check_pod(&job)?;
     let spec = JobSpec::read(&job)?;
     policy.harden(&mut value);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::manifest::{ConfigMap, Entry, EventTrigger, Manifests, Place, PolicyRef};
-use crate::template::{Context, Document, parse_documents};
+use crate::template::{Context, Document, Names, parse_documents};
 
 use super::{Cluster, IncomingEvent, PlanError, Stage, dollar};
 
@@ -79,7 +79,10 @@ fn render(
 ) -> Result<Vec<Document>, PlanError> {
     let context = context.clone();
     let as_it_stands = |values: Vec<Value>| {
-        values.into_iter().map(|value| Document { value, bare: BTreeSet::new() }).collect::<Vec<_>>()
+        values
+            .into_iter()
+            .map(|value| Document { value, bare: BTreeSet::new(), names: Names::default() })
+            .collect::<Vec<_>>()
     };
     let bad_yaml = |error| PlanError::new(Stage::Render, format!("{error}"));
     let Some(template) = &entry.template else {

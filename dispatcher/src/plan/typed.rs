@@ -8,64 +8,66 @@ use serde_json::Value;
 use serde_path_to_error::Segment;
 
 use crate::manifest::field_path;
+use crate::template::Names;
 
 use super::{PlanError, Stage};
 
-/// Reads the value as the API server would with strict field validation.
-pub(super) fn read(value: &Value) -> Result<Job, PlanError> {
-    let mut unknown = Vec::new();
-    let job: Result<Job, serde_json::Error> =
-        serde_ignored::deserialize(value, |path| unknown.push(field_path(&path)));
-    let Ok(job) = job else { return placed(value).map_err(|wrong| wrong.error) };
-    match unknown.split_first() {
-        None => Ok(job),
-        Some((first, [])) => Err(PlanError::new(Stage::Check, "unknown field").at_field(first)),
-        Some((first, more)) => {
-            let message = format!(
-                "unknown field, and so {} {}",
-                if more.len() == 1 { "is" } else { "are" },
-                more.join(", ")
-            );
-            Err(PlanError::new(Stage::Check, message).at_field(first))
-        }
-    }
+/// Why a value is none.
+struct Wrong {
+    error: PlanError,
+    /// Of what type is wrong: where it stands, as a JSON pointer.
+    pointer: Option<String>,
 }
 
-/// Reads the value, and where a field wants no text but a bare one stands there, makes it what it would have been without
-/// quotes: an integer, or nothing.
-pub(super) fn settle(value: &mut Value, bare: &BTreeSet<String>) -> Result<Job, PlanError> {
+/// Reads the value as the API server would with strict field validation, and where a field wants no text but a bare one stands
+/// there, makes it what it would have been without quotes: an integer, or nothing.
+pub(super) fn settle(value: &mut Value, bare: &BTreeSet<String>, names: &Names) -> Result<Job, PlanError> {
     let mut left = bare.clone();
     loop {
-        let error = match read(value) {
+        let wrong = match read(value, names) {
             Ok(job) => return Ok(job),
-            Err(error) => error,
+            Err(wrong) => wrong,
         };
-        // It can be read: the fault is a field that nobody knows.
-        let Err(wrong) = placed(value) else { return Err(error) };
-        let Some(text) = value.pointer_mut(&wrong.pointer).filter(|_| left.remove(&wrong.pointer)) else {
-            return Err(wrong.error);
-        };
+        let is_bare = |pointer: &String| left.remove(pointer);
+        let text = wrong.pointer.filter(is_bare).and_then(|pointer| value.pointer_mut(&pointer));
+        let Some(text) = text else { return Err(wrong.error) };
         *text = text.as_str().and_then(|text| text.parse::<i64>().ok()).map_or(Value::Null, Value::from);
     }
 }
 
-struct Wrong {
-    error: PlanError,
-    /// Where, as a JSON pointer.
-    pointer: String,
+fn read(value: &Value, names: &Names) -> Result<Job, Box<Wrong>> {
+    if names.are_fine()
+        && let Ok(job) = Job::deserialize(value)
+    {
+        return Ok(job);
+    }
+    let job = read_closely(value)?;
+    names.found_fine();
+    Ok(job)
 }
 
-/// Reads a value that cannot be read, to say where: that costs too much to be done for every Job.
-fn placed(value: &Value) -> Result<Job, Box<Wrong>> {
-    let mut track = serde_path_to_error::Track::new();
-    let job = Job::deserialize(serde_path_to_error::Deserializer::new(value, &mut track));
-    job.map_err(|error| {
+/// Sees what is wrong, and where: that costs too much to be done for every Job.
+fn read_closely(value: &Value) -> Result<Job, Box<Wrong>> {
+    let (mut track, mut unknown) = (serde_path_to_error::Track::new(), Vec::new());
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let mut note = |path: serde_ignored::Path<'_>| unknown.push(field_path(&path));
+    let job = Job::deserialize(serde_ignored::Deserializer::new(tracked, &mut note)).map_err(|error| {
         let message = without_value(&error.to_string());
         let hint = if message.ends_with("expected a string") { ": quote the value" } else { "" };
         let path = track.path();
         let error = PlanError::new(Stage::Check, format!("{message}{hint}")).at_field(path.to_string());
-        Box::new(Wrong { error, pointer: pointer(&path) })
-    })
+        Box::new(Wrong { error, pointer: Some(pointer(&path)) })
+    })?;
+    let message = match unknown.as_slice() {
+        [] => return Ok(job),
+        [_] => "unknown field".to_owned(),
+        [_, more @ ..] => {
+            let are = if more.len() == 1 { "is" } else { "are" };
+            format!("unknown field, and so {are} {}", more.join(", "))
+        }
+    };
+    let error = PlanError::new(Stage::Check, message).at_field(unknown.swap_remove(0));
+    Err(Box::new(Wrong { error, pointer: None }))
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {
@@ -97,7 +99,7 @@ mod tests {
     fn unknown_fields_are_refused_by_path() {
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": {"containers": [
             {"name": "a", "imagee": "x"}]}}}});
-        let error = read(&job).unwrap_err();
+        let error = read_closely(&job).err().unwrap().error;
         assert_eq!(error.to_string(), "spec.template.spec.containers[0].imagee: unknown field");
     }
 
@@ -106,13 +108,13 @@ mod tests {
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"backoffLimit": "Acme \"x\", expected y",
             "template": {}}});
         assert_eq!(
-            read(&job).unwrap_err().to_string(),
+            read_closely(&job).err().unwrap().error.to_string(),
             "spec.backoffLimit: invalid type: string, expected i32"
         );
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": {"containers": [
             {"name": "a", "env": [{"name": "A", "value": true}]}]}}}});
         assert_eq!(
-            read(&job).unwrap_err().to_string(),
+            read_closely(&job).err().unwrap().error.to_string(),
             "spec.template.spec.containers[0].env[0].value: invalid type: boolean, expected a string: quote the value"
         );
     }

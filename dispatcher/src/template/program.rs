@@ -12,6 +12,16 @@ pub(super) struct Program {
     pub(super) bodies: Vec<Body>,
 }
 
+impl Program {
+    /// Whether any step decides about others.
+    pub(super) fn branches(&self) -> bool {
+        let decides = |step: &Step| {
+            matches!(step, Step::If(_) | Step::With(_) | Step::Range(_) | Step::Template { .. })
+        };
+        self.bodies.iter().any(|body| body.steps.iter().any(decides))
+    }
+}
+
 /// One template body.
 #[derive(Debug, Default)]
 pub(super) struct Body {
@@ -92,4 +102,26 @@ pub(super) enum Operand {
     NotAFunction {
         at: Place,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::template::Template;
+
+    #[test]
+    fn a_branch_is_seen_wherever_white_space_is_trimmed() {
+        let branches = |text: &str| Template::parse("t", text).unwrap().branches();
+        for text in [
+            "{{ if .x }}{{ end }}",
+            "{{- range .x }}{{ end }}",
+            "a: {{- with .x}}{{end}}",
+            r#"{{define "t"}}{{end}}{{template "t"}}"#,
+            r#"{{ block "t" . }}{{ end }}"#,
+        ] {
+            assert!(branches(text), "{text}");
+        }
+        for text in ["{{ .if }}", "if range", "{{ $range := 1 }}", r#"{{ printf "if" }}"#] {
+            assert!(!branches(text), "{text}");
+        }
+    }
 }

@@ -271,7 +271,7 @@ impl Machine<'_> {
         }
         match value {
             Value::Text(text) => {
-                let written = self.emitted(text);
+                let written = self.emitted(text)?;
                 self.write(&written)
             }
             Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Time(_) => {
@@ -280,17 +280,23 @@ impl Machine<'_> {
             }
             Value::List(_) | Value::Map(_) => {
                 let text = Text::opaque(printed(value, &mut self.budget)?);
-                let written = self.emitted(&text);
+                let written = self.emitted(&text)?;
                 self.write(&written)
             }
         }
     }
 
-    fn emitted(&mut self, text: &Text) -> Arc<str> {
-        match (&text.emission, self.tokens.as_deref_mut()) {
-            (Emission::Shaped(shape), Some(_)) => Arc::clone(shape),
-            (Emission::Opaque, Some(tokens)) => tokens.opaque(&text.text),
-            _ => Arc::clone(&text.text),
+    fn emitted(&mut self, text: &Text) -> Result<Arc<str>, Fault> {
+        let Some(tokens) = self.tokens.as_deref_mut() else { return Ok(Arc::clone(&text.text)) };
+        match &text.emission {
+            Emission::Literal => Ok(Arc::clone(&text.text)),
+            Emission::Shaped(shape) => Ok(Arc::clone(shape)),
+            Emission::Opaque => Ok(tokens.opaque(&text.text)),
+            Emission::Json(quoting) => {
+                let shape = tokens.json(&text.text, *quoting);
+                self.budget.text(shape.len())?;
+                Ok(shape.into())
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value as Json;
 
+use super::Names;
 use super::token::Tokens;
 
 /// Longer texts are parsed each time.
@@ -18,7 +19,7 @@ const KEPT: usize = 64 << 10;
 pub(super) struct Skeleton {
     nonce: String,
     text: String,
-    documents: Vec<Json>,
+    documents: Vec<(Json, Names)>,
 }
 
 /// The last one of a template.
@@ -30,8 +31,10 @@ impl Last {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn keep(&self, tokens: &Tokens, text: String, documents: &[Json]) {
-        if text.len() <= KEPT {
+    pub(super) fn keep(&self, tokens: &Tokens, text: String, documents: &[(Json, Names)]) {
+        // A name that comes from the event is another one the next time.
+        let names_stay = !documents.iter().any(|(document, _)| tokens.occur_in_keys(document));
+        if text.len() <= KEPT && names_stay {
             let skeleton = Skeleton { nonce: tokens.nonce().to_owned(), text, documents: documents.to_vec() };
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(skeleton));
         }
@@ -45,7 +48,7 @@ impl Skeleton {
     }
 
     /// Its documents, if this is its text.
-    pub(super) fn documents_of(&self, text: &str) -> Option<Vec<Json>> {
+    pub(super) fn documents_of(&self, text: &str) -> Option<Vec<(Json, Names)>> {
         (self.text == text).then(|| self.documents.clone())
     }
 }
@@ -81,5 +84,18 @@ mod tests {
         let documents = template.render_documents(&context).unwrap();
         assert_eq!(documents, [json!({"a": context["name"], "b": context["other"]})]);
         assert_eq!(template.skeleton.get().unwrap().nonce, nonce, "it was used again");
+    }
+
+    #[test]
+    fn names_are_known_from_event_to_event_but_not_those_that_come_from_it() {
+        for (text, known) in
+            [("a: {{ .x }}", true), ("{{ .x }}: a", false), ("- b: [{ {{ .x }}: a }]", false)]
+        {
+            let template = Template::parse("t", text).unwrap();
+            let render = |x: &str| template.render(&json!({ "x": x })).unwrap().remove(0).names;
+            assert!(!render("one").are_fine());
+            render("one").found_fine();
+            assert_eq!(render("two").are_fine(), known, "{text}");
+        }
     }
 }

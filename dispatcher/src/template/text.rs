@@ -158,6 +158,12 @@ fn is_printable(character: char) -> bool {
 /// A JSON string as Go's encoder writes it; `html` escapes `<`, `>` and `&`.
 pub(super) fn json_quoted(text: &str, html: bool) -> String {
     let mut out = String::with_capacity(text.len() + 2);
+    write_json_quoted(text, html, &mut out);
+    out
+}
+
+/// The same, at the end of another text.
+pub(super) fn write_json_quoted(text: &str, html: bool, out: &mut String) {
     out.push('"');
     for character in text.chars() {
         match character {
@@ -178,5 +184,4 @@ pub(super) fn json_quoted(text: &str, html: bool) -> String {
         }
     }
     out.push('"');
-    out
 }

@@ -20,7 +20,7 @@ pub(super) struct Tokens {
 
 /// How the text would have been written between its quotes. It matters when the quotes are still there after the YAML
 /// was parsed, as in a block scalar or in JSON inside a quoted scalar: then the text is escaped as they ask for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quoting {
     None,
     Go,
@@ -66,9 +66,36 @@ impl Tokens {
         self.texts.push((text, quoting));
     }
 
-    /// Whether a message quotes a token.
+    /// JSON with a token in the place of each text that is not empty.
+    pub(super) fn json(&mut self, json: &str, quoting: Quoting) -> String {
+        let (mut out, mut rest) = (String::with_capacity(json.len()), json);
+        while let Some(start) = rest.find('"') {
+            let mut texts = serde_json::Deserializer::from_str(&rest[start..]).into_iter::<String>();
+            let Some(Ok(text)) = texts.next() else { break };
+            out.push_str(&rest[..=start]);
+            if !text.is_empty() {
+                self.write(text.into(), quoting, &mut out);
+            }
+            out.push('"');
+            rest = &rest[start + texts.byte_offset()..];
+        }
+        out + rest
+    }
+
+    /// Whether a text holds a token. Most are too short for one.
     pub(super) fn occur_in(&self, text: &str) -> bool {
-        text.contains(&self.nonce)
+        text.len() > self.nonce.len() && text.contains(&self.nonce)
+    }
+
+    /// Whether a key in a document holds a token.
+    pub(super) fn occur_in_keys(&self, value: &Json) -> bool {
+        match value {
+            Json::Object(entries) => {
+                entries.iter().any(|(key, value)| self.occur_in(key) || self.occur_in_keys(value))
+            }
+            Json::Array(items) => items.iter().any(|item| self.occur_in_keys(item)),
+            _ => false,
+        }
     }
 
     /// Replaces the tokens in all keys and scalars of a document. Gives back where a text stands alone that YAML would have
@@ -89,7 +116,9 @@ impl Tokens {
             Json::String(text) => {
                 if let Some(replaced) = self.replaced(text)? {
                     if replaced.is_empty() || is_integer(&replaced) {
-                        bare.insert(path.pointer());
+                        let mut pointer = String::new();
+                        path.write(&mut pointer);
+                        bare.insert(pointer);
                     }
                     *text = replaced;
                 }
@@ -124,6 +153,9 @@ impl Tokens {
 
     fn replaced(&self, text: &str) -> Result<Option<String>, &'static str> {
         const CUT: &str = "a text of the event was taken apart by the YAML around it";
+        if text.len() <= self.nonce.len() {
+            return Ok(None);
+        }
         let Some(first) = text.find(&self.nonce) else { return Ok(None) };
         let mut out = text[..first].to_owned();
         let mut rest = &text[first..];
@@ -155,12 +187,17 @@ enum Path<'a> {
 
 impl Path<'_> {
     /// As a JSON pointer.
-    fn pointer(&self) -> String {
+    fn write(&self, pointer: &mut String) {
         match self {
-            Self::Root => String::new(),
-            Self::Item(parent, index) => format!("{}/{index}", parent.pointer()),
+            Self::Root => {}
+            Self::Item(parent, index) => {
+                parent.write(pointer);
+                let _ = write!(pointer, "/{index}");
+            }
             Self::Entry(parent, key) => {
-                format!("{}/{}", parent.pointer(), key.replace('~', "~0").replace('/', "~1"))
+                parent.write(pointer);
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
             }
         }
     }

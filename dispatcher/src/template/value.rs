@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::token::Quoting;
+
 /// Anything a template can hold in dot, a variable or an argument.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -34,7 +36,9 @@ pub(super) enum Emission {
     Opaque,
     /// As it stands: it is written like this in the template.
     Literal,
-    /// As this YAML or JSON, in which every text of the event is a token already.
+    /// As it stands, but for a token in the place of each of its texts: it is JSON that was made here.
+    Json(Quoting),
+    /// As this YAML, in which every text of the event is a token already.
     Shaped(Arc<str>),
 }
 

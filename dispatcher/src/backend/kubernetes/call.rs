@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{self, Event};
 use kube::Resource;
 use kube::api::{
     DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions,
@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::fault::{Fault, Kind};
 use super::limit::{Limit, Rate};
-use super::seen::Seen;
+use super::seen::{Pod, Seen};
 use super::{FIELD_MANAGER, told};
 use crate::plan::{DELETED_LABEL, PlannedJob};
 
@@ -298,7 +298,7 @@ fn jobs(namespace: &str) -> Request {
 }
 
 fn pods(namespace: &str) -> Request {
-    Request::new(Pod::url_path(&(), Some(namespace)))
+    Request::new(v1::Pod::url_path(&(), Some(namespace)))
 }
 
 /// Not there is an answer.

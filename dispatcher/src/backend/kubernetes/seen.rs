@@ -1,4 +1,4 @@
-//! A Job as the API server shows it: who it is and how far it has come. What is ours, such as its spec and its annotations, is not
+//! A Job, and its Pods, as the API server shows them: who it is and how far it has come. What is ours, such as its spec and its annotations, is not
 //! read, nor who has written what: that would be most of its size, for as long as it runs.
 
 use std::borrow::Cow;
@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
+use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
@@ -48,6 +49,14 @@ fn metadata<'de, D: Deserializer<'de>>(source: D) -> Result<ObjectMeta, D::Error
         deletion_timestamp: read.deletion_timestamp,
         ..ObjectMeta::default()
     })
+}
+
+/// What is read of a Pod. Its spec, most of it, is the Job's.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Pod {
+    #[serde(default)]
+    pub(super) metadata: ObjectMeta,
+    pub(super) status: Option<PodStatus>,
 }
 
 impl Seen {

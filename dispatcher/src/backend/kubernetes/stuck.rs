@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event};
 use tokio::time::Instant;
 
 use super::super::Cause;
-use super::seen::Seen;
+use super::seen::{Pod, Seen};
 
 /// Something that will not pass by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! JSON as Go's encoder writes it: keys sorted, floats in Go's form.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use super::super::budget::Budget;
 use super::super::error::{Fault, fault};
-use super::super::text::json_quoted;
+use super::super::text::write_json_quoted;
 use super::super::value::{Text, Value};
 
 /// How to write.
@@ -22,34 +21,20 @@ impl Style {
     pub(in super::super) const PRETTY: Self = Self { html: true, pretty: true };
 }
 
-/// Writes one string with its quotes.
-pub(in super::super) type WriteString<'a> = &'a mut dyn FnMut(&Arc<str>, &mut String);
-
-/// Strings as JSON has them.
-pub(in super::super) fn quoted(style: Style) -> impl FnMut(&Arc<str>, &mut String) {
-    move |text, out| out.push_str(&json_quoted(text, style.html))
-}
-
-/// The JSON of a value; strings and keys are written by `string`.
-pub(in super::super) fn written(
-    value: &Value,
-    style: Style,
-    string: WriteString<'_>,
-    budget: &mut Budget,
-) -> Result<String, Fault> {
-    let mut writer = Writer { style, string, budget, out: String::new() };
+/// The JSON of a value.
+pub(in super::super) fn written(value: &Value, style: Style, budget: &mut Budget) -> Result<String, Fault> {
+    let mut writer = Writer { style, budget, out: String::new() };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
 
-struct Writer<'a, 'b> {
+struct Writer<'a> {
     style: Style,
-    string: WriteString<'a>,
-    budget: &'b mut Budget,
+    budget: &'a mut Budget,
     out: String,
 }
 
-impl Writer<'_, '_> {
+impl Writer<'_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Fault> {
         Budget::depth(depth)?;
         self.budget.steps(1)?;
@@ -62,8 +47,8 @@ impl Writer<'_, '_> {
             }
             Value::Float(value) if value.is_finite() => self.out.push_str(&number(*value)),
             Value::Float(_) => return fault("JSON has no number for this value"),
-            Value::Text(Text { text, .. }) => (self.string)(text, &mut self.out),
-            Value::Time(time) => (self.string)(&Arc::from(time.to_string()), &mut self.out),
+            Value::Text(Text { text, .. }) => self.string(text),
+            Value::Time(time) => self.string(&time.to_string()),
             Value::List(list) => {
                 self.open('[');
                 for (position, item) in list.items().iter().enumerate() {
@@ -77,7 +62,7 @@ impl Writer<'_, '_> {
                 self.open('{');
                 for (position, (key, item)) in map.entries().iter().enumerate() {
                     self.separate(position, depth + 1);
-                    (self.string)(key, &mut self.out);
+                    self.string(key);
                     self.out.push_str(if self.style.pretty { ": " } else { ":" });
                     self.budget.text(key.len())?;
                     self.value(item, depth + 1)?;
@@ -87,6 +72,10 @@ impl Writer<'_, '_> {
             }
         }
         self.budget.text(self.out.len() - before)
+    }
+
+    fn string(&mut self, text: &str) {
+        write_json_quoted(text, self.style.html, &mut self.out);
     }
 
     fn open(&mut self, bracket: char) {

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::super::data::{json, toml, yaml};
 use super::super::token::Quoting;
+use super::super::value::{Emission, Text};
 use super::{Call, Fault, Function, Value, texts};
 
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -46,19 +47,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
 ];
 
 fn to_json(call: &mut Call<'_>, style: json::Style) -> Result<Value, Fault> {
-    let value = call.any(0);
-    let text = json::written(value, style, &mut json::quoted(style), call.budget)?;
-    let Some(tokens) = call.tokens.as_deref_mut() else { return Ok(Value::text(text)) };
+    let text = json::written(call.any(0), style, call.budget)?;
     let quoting = if style.html { Quoting::Json } else { Quoting::RawJson };
-    let mut tokenized = |text: &Arc<str>, out: &mut String| {
-        out.push('"');
-        if !text.is_empty() {
-            tokens.write(Arc::clone(text), quoting, out);
-        }
-        out.push('"');
-    };
-    let shape = json::written(value, style, &mut tokenized, call.budget)?;
-    Ok(call.shaped(text, shape))
+    Ok(Value::Text(Text { text: text.into(), emission: Emission::Json(quoting) }))
 }
 
 fn to_yaml(call: &mut Call<'_>) -> Result<Value, Fault> {

@@ -178,6 +178,7 @@ fn indented(call: &mut Call<'_>, before: &str) -> Result<Value, Fault> {
 fn relaid(text: &Text, change: impl Fn(&str) -> String) -> Text {
     let emission = match &text.emission {
         Emission::Shaped(shape) => Emission::Shaped(change(shape).into()),
+        Emission::Json(quoting) => Emission::Json(*quoting),
         Emission::Opaque => Emission::Opaque,
         Emission::Literal => Emission::Literal,
     };

@@ -5,7 +5,10 @@
 use std::borrow::Cow;
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -21,20 +24,22 @@ pub enum Format {
 
 /// Starts logging to standard error. The first call counts.
 pub fn start(format: Format, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter: Targets = filter.parse().unwrap_or_else(|_| Targets::new().with_default(Level::INFO));
     let on_terminal = std::io::stderr().is_terminal();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let json = match format {
         Format::Auto => !on_terminal,
         Format::Text => false,
         Format::Json => true,
     };
     // Fails where a test has started it already.
+    let registry = tracing_subscriber::registry().with(filter);
     drop(if json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        registry.with(layer).try_init()
     } else {
-        builder.with_ansi(on_terminal && std::env::var_os("NO_COLOR").is_none()).compact().try_init()
+        let layer = layer.with_ansi(on_terminal && std::env::var_os("NO_COLOR").is_none()).compact();
+        registry.with(layer).try_init()
     });
 }
 

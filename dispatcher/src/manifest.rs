@@ -27,7 +27,7 @@ use std::path::Path;
 use serde_json::Value;
 
 pub use config_map::{ConfigMap, ContentKind, Entry};
-pub(crate) use object::field_path;
+pub(crate) use object::read_closely;
 pub use pattern::Pattern;
 pub use problem::{Place, Problem, Severity, TextPlace};
 pub use sample::Sample;

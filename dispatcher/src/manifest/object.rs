@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::Problem;
 use super::document::Document;
@@ -32,11 +33,8 @@ pub(super) fn read<T: DeserializeOwned>(
     known: impl Fn(&str) -> bool,
     problems: &mut Vec<Problem>,
 ) -> Option<T> {
-    let mut ignored = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let deserializer = serde_path_to_error::Deserializer::new(document.value.clone(), &mut track);
-    let result = serde_ignored::deserialize(deserializer, |path| ignored.push(field_path(&path)));
-    for field in ignored {
+    let (result, unknown) = read_closely(&document.value);
+    for field in unknown {
         let message = if known(&field) {
             "Sveltos knows this field, the dispatcher does not: no effect"
         } else {
@@ -46,13 +44,29 @@ pub(super) fn read<T: DeserializeOwned>(
     }
     match result {
         Ok(object) => Some(object),
-        Err(error) => {
-            let path = track.path().to_string();
+        Err(wrong) => {
+            let path = wrong.path.to_string();
             let field = if path == "." { "" } else { path.as_str() };
-            problems.push(document.error(field, error.to_string()));
+            problems.push(document.error(field, wrong.error.to_string()));
             None
         }
     }
+}
+
+/// What is wrong with a value, and where.
+pub(crate) struct Wrong {
+    pub(crate) error: serde_json::Error,
+    pub(crate) path: serde_path_to_error::Path,
+}
+
+/// Reads a value as a `T`, and says by their paths which fields it has that a `T` has not.
+pub(crate) fn read_closely<'de, T: Deserialize<'de>>(value: &'de Value) -> (Result<T, Wrong>, Vec<String>) {
+    let (mut track, mut unknown) = (serde_path_to_error::Track::new(), Vec::new());
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    // Behind one type for all: what is made of the many types of Kubernetes for each would be most of the program.
+    let mut note: &mut dyn FnMut(serde_ignored::Path<'_>) = &mut |path| unknown.push(field_path(&path));
+    let result = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut note));
+    (result.map_err(|error| Wrong { error, path: track.path() }), unknown)
 }
 
 /// The object's name, which every object must have.
@@ -80,7 +94,7 @@ where
 }
 
 /// `spec.policyRefs[0].name`, the same way `serde_path_to_error` writes it.
-pub(crate) fn field_path(path: &serde_ignored::Path<'_>) -> String {
+fn field_path(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {
         Path::Root => String::new(),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
-use crate::manifest::field_path;
+use crate::manifest;
 use crate::template::Names;
 
 use super::{PlanError, Stage};
@@ -48,15 +48,12 @@ fn read(value: &Value, names: &Names) -> Result<Job, Box<Wrong>> {
 
 /// Sees what is wrong, and where: that costs too much to be done for every Job.
 fn read_closely(value: &Value) -> Result<Job, Box<Wrong>> {
-    let (mut track, mut unknown) = (serde_path_to_error::Track::new(), Vec::new());
-    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-    let mut note = |path: serde_ignored::Path<'_>| unknown.push(field_path(&path));
-    let job = Job::deserialize(serde_ignored::Deserializer::new(tracked, &mut note)).map_err(|error| {
-        let message = without_value(&error.to_string());
+    let (job, mut unknown) = manifest::read_closely::<Job>(value);
+    let job = job.map_err(|wrong| {
+        let message = without_value(&wrong.error.to_string());
         let hint = if message.ends_with("expected a string") { ": quote the value" } else { "" };
-        let path = track.path();
-        let error = PlanError::new(Stage::Check, format!("{message}{hint}")).at_field(path.to_string());
-        Box::new(Wrong { error, pointer: Some(pointer(&path)) })
+        let error = PlanError::new(Stage::Check, format!("{message}{hint}")).at_field(wrong.path.to_string());
+        Box::new(Wrong { error, pointer: Some(pointer(&wrong.path)) })
     })?;
     let message = match unknown.as_slice() {
         [] => return Ok(job),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{self, Event};
+use k8s_openapi::api::core::v1;
 use kube::Resource;
 use kube::api::{
     DeleteParams, GetParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions,
@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::fault::{Fault, Kind};
 use super::limit::{Limit, Rate};
-use super::seen::{Pod, Seen};
+use super::seen::{Event, Pod, Seen};
 use super::{FIELD_MANAGER, told};
 use crate::plan::{DELETED_LABEL, PlannedJob};
 
@@ -182,7 +182,7 @@ impl Calls {
 
     async fn events(&self, namespace: &str, selector: &str) -> Option<Vec<Event>> {
         let which = ListParams::default().fields(selector);
-        let request = Request::new(Event::url_path(&(), Some(namespace))).list(&which).ok()?;
+        let request = Request::new(v1::Event::url_path(&(), Some(namespace))).list(&which).ok()?;
         let list: List<Event> = self.json("LIST events", request).await.ok()?;
         let mut events = list.items;
         events.sort_by_key(told::at);

@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Event};
+use k8s_openapi::api::core::v1::ContainerStateTerminated;
 use shared::error::Class;
 
 use super::super::{Cause, Outcome, Report, Try};
-use super::seen::{Pod, Seen};
+use super::seen::{Event, Pod, Seen};
 use super::told;
 
 /// The API server cuts a name that others are to be made of down to this, and puts five characters after it.

@@ -1,4 +1,4 @@
-//! A Job, and its Pods, as the API server shows them: who it is and how far it has come. What is ours, such as its spec and its annotations, is not
+//! A Job, its Pods and what is said of them, as the API server shows them: who it is and how far it has come. What is ours, such as its spec and its annotations, is not
 //! read, nor who has written what: that would be most of its size, for as long as it runs.
 
 use std::borrow::Cow;
@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
-use k8s_openapi::api::core::v1::PodStatus;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::api::core::v1::{ContainerState, EventSeries, ObjectReference, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
@@ -54,9 +54,44 @@ fn metadata<'de, D: Deserializer<'de>>(source: D) -> Result<ObjectMeta, D::Error
 /// What is read of a Pod. Its spec, most of it, is the Job's.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Pod {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "metadata")]
     pub(super) metadata: ObjectMeta,
     pub(super) status: Option<PodStatus>,
+}
+
+/// How far a Pod has come.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PodStatus {
+    pub(super) phase: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+    pub(super) conditions: Option<Vec<PodCondition>>,
+    pub(super) init_container_statuses: Option<Vec<ContainerStatus>>,
+    pub(super) container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+/// How far one of its containers has come.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ContainerStatus {
+    pub(super) name: String,
+    pub(super) state: Option<ContainerState>,
+    pub(super) last_state: Option<ContainerState>,
+}
+
+/// What is read of an Event: what was said of an object, and when.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Event {
+    #[serde(default, deserialize_with = "metadata")]
+    pub(super) metadata: ObjectMeta,
+    pub(super) involved_object: ObjectReference,
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+    pub(super) event_time: Option<MicroTime>,
+    pub(super) last_timestamp: Option<Time>,
+    pub(super) series: Option<EventSeries>,
 }
 
 impl Seen {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Event};
 use tokio::time::Instant;
 
 use super::super::Cause;
-use super::seen::{Pod, Seen};
+use super::seen::{ContainerStatus, Event, Pod, Seen};
 
 /// Something that will not pass by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! When something was told of an object: Kubernetes' Events have their time in one of four places.
 
-use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::Timestamp;
+
+use super::seen::Event;
 
 /// The last time that it was told. Who writes by the newer API, as the scheduler does, leaves `lastTimestamp` empty.
 pub(super) fn at(event: &Event) -> Option<Timestamp> {

@@ -89,7 +89,8 @@ pub(super) struct Event {
     pub(super) involved_object: ObjectReference,
     pub(super) reason: Option<String>,
     pub(super) message: Option<String>,
-    pub(super) event_time: Option<MicroTime>,
+    #[serde(rename = "eventTime")]
+    pub(super) time: Option<MicroTime>,
     pub(super) last_timestamp: Option<Time>,
     pub(super) series: Option<EventSeries>,
 }

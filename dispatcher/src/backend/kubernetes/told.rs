@@ -9,7 +9,7 @@ pub(super) fn at(event: &Event) -> Option<Timestamp> {
     let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
     let last = event.last_timestamp.as_ref().map(|time| time.0);
     last.or_else(|| series.map(|time| time.0))
-        .or_else(|| event.event_time.as_ref().map(|time| time.0))
+        .or_else(|| event.time.as_ref().map(|time| time.0))
         .or_else(|| event.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 

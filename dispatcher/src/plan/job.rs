@@ -32,11 +32,16 @@ pub struct PlannedJob {
 #[derive(Debug, Clone, Default)]
 pub struct JobText(Arc<str>);
 
+/// Most Jobs are shorter.
+const USUAL: usize = 4 << 10;
+
 impl JobText {
     /// The text of this object.
     pub fn of(value: &Value) -> Self {
+        let mut text = Vec::with_capacity(USUAL);
         // A tree of texts and numbers can always be written.
-        Self(serde_json::to_string(value).unwrap_or_default().into())
+        let _ = serde_json::to_writer(&mut text, value);
+        Self(String::from_utf8(text).unwrap_or_default().into())
     }
 
     /// As JSON.
@@ -82,7 +87,7 @@ fn plan_value(
     stamp::names(&mut value, &requested.namespace, &name);
     policy.check_namespace(&requested.namespace)?;
     // Before anything is added, so that what is reported is the template's. What is added changes nothing that is read here.
-    let job = typed::settle(&mut value, &bare, &names)?;
+    let job = typed::settle(&mut value, bare, &names)?;
     policy.check_pod(&job)?;
     let spec = JobSpec::read(&job)?;
     policy.harden(&mut value);

@@ -21,14 +21,13 @@ struct Wrong {
 
 /// Reads the value as the API server would with strict field validation, and where a field wants no text but a bare one stands
 /// there, makes it what it would have been without quotes: an integer, or nothing.
-pub(super) fn settle(value: &mut Value, bare: &BTreeSet<String>, names: &Names) -> Result<Job, PlanError> {
-    let mut left = bare.clone();
+pub(super) fn settle(value: &mut Value, mut bare: BTreeSet<String>, names: &Names) -> Result<Job, PlanError> {
     loop {
         let wrong = match read(value, names) {
             Ok(job) => return Ok(job),
             Err(wrong) => wrong,
         };
-        let is_bare = |pointer: &String| left.remove(pointer);
+        let is_bare = |pointer: &String| bare.remove(pointer);
         let text = wrong.pointer.filter(is_bare).and_then(|pointer| value.pointer_mut(&pointer));
         let Some(text) = text else { return Err(wrong.error) };
         *text = text.as_str().and_then(|text| text.parse::<i64>().ok()).map_or(Value::Null, Value::from);

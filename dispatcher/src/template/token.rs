@@ -197,7 +197,11 @@ impl Path<'_> {
             Self::Entry(parent, key) => {
                 parent.write(pointer);
                 pointer.push('/');
-                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                if key.contains(['~', '/']) {
+                    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                } else {
+                    pointer.push_str(key);
+                }
             }
         }
     }

@@ -1,7 +1,13 @@
-//! A worker's container beside one that does nothing, on the engine of this machine.
+//! Containers on the engine of this machine: a worker's beside one that does nothing, and those of the stack of `docker/`.
+
+mod client;
+mod cold;
+mod start;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use tests::engine::root;
 
 use crate::Size;
 use crate::measure::{in_turn, run};
@@ -15,11 +21,21 @@ const NULL_IMAGE: &str = "benchmark/null:latest";
 const WORKER_IMAGE: &str = "knapscen/save-user:latest";
 const BUSYBOX: &str = "/bin/busybox";
 
+/// Succeeds where all images of the stack are there.
+const IMAGES: &str =
+    "images=$(docker compose --file docker/compose.yaml config --images) && docker image inspect $images";
+
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
     if let Some(missing) = missing() {
         println!("  NOT MEASURED: {missing}");
         return Vec::new();
     }
+    let figures = [one_worker(size), start::measure(size), cold::measure(size)].concat();
+    remove_null_image();
+    figures
+}
+
+fn one_worker(size: Size) -> Vec<Figure> {
     let stage = worker::Stage::start();
     let [null, ours] = in_turn(
         size.pick(5, 40),
@@ -29,7 +45,6 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
         }],
     );
     stage.check();
-    remove_null_image();
     let figure = |what: &str, percent| {
         Figure::new(what, "ms", ours.percentile(percent)).beside("null container", null.percentile(percent))
     };
@@ -41,8 +56,9 @@ fn missing() -> Option<String> {
     if !works(Command::new("docker").args(["version", "--format", "{{.Server.Version}}"])) {
         return Some("no container engine answers: start it, or set DOCKER_HOST".to_owned());
     }
-    if !works(Command::new("docker").args(["image", "inspect", WORKER_IMAGE])) {
-        return Some(format!("there is no image {WORKER_IMAGE}: docker buildx bake -f docker/bake.hcl"));
+    if !works(Command::new("bash").args(["-c", IMAGES]).current_dir(root())) {
+        let remedy = "docker/offline.sh && docker buildx bake -f docker/bake.hcl";
+        return Some(format!("not all images of docker/compose.yaml are there: {remedy}"));
     }
     // The least that is an image: one program without libraries.
     let import = format!(

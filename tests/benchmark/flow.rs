@@ -11,6 +11,7 @@ use tests::nats::Nats;
 use tests::program::{Program, Running, binaries};
 use tests::scratch::Scratch;
 use tests::smtp::Smtp;
+use tests::stack::books::JOBS;
 use tests::vendor::Vendor;
 use tests::{http, port, settings};
 use uuid::Uuid;
@@ -20,9 +21,6 @@ use crate::measure::{in_turn, milliseconds, run};
 use crate::report::Figure;
 use crate::stage::AT_ONCE;
 use crate::worker;
-
-/// Jobs of one customer: registration, customer, three users, welcome, marketing, swag, touchpoints.
-const JOBS: usize = 9;
 
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
     let system = System::start(false);

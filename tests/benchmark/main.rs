@@ -62,7 +62,11 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
     ("memory", "the dispatcher's memory while events wait", memory::measure),
     ("startup", "the dispatcher's start", startup::measure),
     ("kubernetes", "Jobs on a cluster whose API server is a stand-in", kubernetes::measure),
-    ("docker", "one save-user container, from docker run to exit", docker::measure),
+    (
+        "docker",
+        "containers: a save-user alone, how soon those of the stack start, and a cold start of the stack",
+        docker::measure,
+    ),
     (
         "growth",
         "how times grow with customers, waiting events, users of one event, and rules",

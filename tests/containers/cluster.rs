@@ -1,10 +1,9 @@
 //! Two dispatchers on three NATS servers: one of each may die.
 
 use serde_json::Value;
+use tests::stack::books::JOBS;
+use tests::stack::{Kind, LIMIT, Stack};
 use tests::wait;
-
-use crate::books::JOBS;
-use crate::stack::{Kind, LIMIT, Stack};
 
 const CUSTOMERS: usize = 8;
 

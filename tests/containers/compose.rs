@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::engine::{build_images, docker, root};
+use tests::engine::{build_images, docker, root};
 
 const FILES: [&str; 3] = ["docker/compose.yaml", "docker/compose.cluster.yaml", "docker/compose.proxy.yaml"];
 

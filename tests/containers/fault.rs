@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use tests::container::Container;
+use tests::engine::docker;
+use tests::stack::books::JOBS;
+use tests::stack::{Kind, LIMIT, Stack};
 use tests::wait;
-
-use crate::books::JOBS;
-use crate::engine::docker;
-use crate::stack::{Container, Kind, LIMIT, Stack};
 
 const CUSTOMERS: usize = 20;
 

@@ -1,9 +1,9 @@
 //! The whole flow in containers, from registrations of a foreign client to onboarded customers.
 
+use tests::container::Container;
+use tests::stack::books::JOBS;
+use tests::stack::{Kind, LIMIT, Stack};
 use tests::wait;
-
-use crate::books::JOBS;
-use crate::stack::{Container, Kind, LIMIT, Stack};
 
 const CUSTOMERS: usize = 20;
 

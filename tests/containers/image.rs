@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::engine::{build_images, command, docker, revision, root, run};
+use tests::engine::{build_images, command, docker, revision, root, run};
 
 /// All eight, by the names that the ConfigMaps use.
 const IMAGES: [(&str, &str); 8] = [

@@ -5,13 +5,10 @@
 //! wherever one answers.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-mod books;
 mod cluster;
 mod compose;
-mod engine;
 mod fault;
 mod flow;
 mod image;
 mod pull;
 mod registry;
-mod stack;

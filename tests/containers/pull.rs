@@ -1,14 +1,14 @@
 //! Images that the engine has not: pulled by policy, with credentials where a registry asks for them, and later where it is away.
 
 use serde_json::{Value, json};
+use tests::engine::{command, docker, try_run};
 use tests::nats::Nats;
 use tests::program::{Program, Running};
 use tests::scratch::Scratch;
+use tests::stack::LIMIT;
 use tests::{http, port, reaper, wait};
 
-use crate::engine::{command, docker, try_run};
 use crate::registry::{PASSWORD, Registry};
-use crate::stack::LIMIT;
 
 /// Everything that a Job here needs to know comes with the event.
 const MANIFESTS: &str = r"apiVersion: lib.projectsveltos.io/v1beta1

@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tests::engine::{command, docker, run};
 use tests::process::Process;
 use tests::scratch::Scratch;
 use tests::{http, port};
-
-use crate::engine::{command, docker, run};
 
 /// Who may pull from a locked registry.
 pub(crate) const USER: &str = "puller";

@@ -1,17 +1,17 @@
 //! What every system outside says of the customers: rows, mails, orders.
 
 use serde_json::Value;
-use tests::client::publish_to;
-use tests::wait;
 
+use super::{LIMIT, Stack};
+use crate::client::publish_to;
 use crate::engine::{command, run};
-use crate::stack::{LIMIT, Stack};
+use crate::wait;
 
-/// Jobs that one customer with three users takes: one each, but for `save-user`, which is one per user.
-pub(crate) const JOBS: usize = 9;
+/// Jobs of one customer: registration, customer, three users, welcome, marketing, swag, touchpoints.
+pub const JOBS: usize = 9;
 
 /// Registrations as `publish-customer-registered.sh` writes them: three users each, and an address.
-pub(crate) fn registrations(count: usize) -> Vec<Value> {
+pub fn registrations(count: usize) -> Vec<Value> {
     let printed =
         run(command("./publish-customer-registered.sh", &["--print", "--count", &count.to_string()]));
     serde_json::Deserializer::from_str(&printed).into_iter().map(|event| event.expect("an event")).collect()
@@ -19,7 +19,7 @@ pub(crate) fn registrations(count: usize) -> Vec<Value> {
 
 impl Stack {
     /// Publishes so many registrations, as a client that is not ours does.
-    pub(crate) fn register(&self, customers: usize) {
+    pub fn register(&self, customers: usize) {
         let nats = self.nats();
         for event in registrations(customers) {
             publish_to(&nats, "customer-registered", &event);
@@ -27,24 +27,24 @@ impl Stack {
     }
 
     /// Waits until so many Jobs have done their step.
-    pub(crate) fn until_handled(&self, jobs: usize) {
+    pub fn until_handled(&self, jobs: usize) {
         wait::until(LIMIT, &format!("{jobs} events are handled"), || (self.handled() >= jobs).then_some(()));
     }
 
     /// How many events are handled so far.
-    pub(crate) fn handled(&self) -> usize {
+    pub fn handled(&self) -> usize {
         self.count("handled_events")
     }
 
     /// Waits until so many customers are onboarded.
-    pub(crate) fn until_onboarded(&self, customers: usize) {
+    pub fn until_onboarded(&self, customers: usize) {
         wait::until(LIMIT, &format!("{customers} customers are onboarded"), || {
             (self.count("customers WHERE onboarded_at IS NOT NULL") >= customers).then_some(())
         });
     }
 
     /// So many customers with three users each: nothing lost, nothing doubled. `dispatcher` is asked for dead letters.
-    pub(crate) fn check_books(&self, customers: usize, dispatcher: &str) {
+    pub fn check_books(&self, customers: usize, dispatcher: &str) {
         for (table, count) in [
             ("customers WHERE onboarded_at IS NOT NULL", customers),
             ("customers", customers),
@@ -70,7 +70,7 @@ impl Stack {
     }
 
     /// Where nothing went wrong nothing was even sent a second time.
-    pub(crate) fn check_nothing_came_twice(&self) {
+    pub fn check_nothing_came_twice(&self) {
         let Mails { all, different } = self.mails();
         assert_eq!(all, different, "mails, and different ones");
         let received = self.received();

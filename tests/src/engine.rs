@@ -5,24 +5,24 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// The repository's root: every command runs there.
-pub(crate) fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// `docker` with these arguments; panics with its words where it fails.
-pub(crate) fn docker(arguments: &[&str]) -> String {
+pub fn docker(arguments: &[&str]) -> String {
     run(command("docker", arguments))
 }
 
 /// A command with its arguments.
-pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
+pub fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
     command
 }
 
 /// Runs a command to a good end and returns what it printed.
-pub(crate) fn run(mut command: Command) -> String {
+pub fn run(mut command: Command) -> String {
     let output = try_run(&mut command);
     let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -31,12 +31,12 @@ pub(crate) fn run(mut command: Command) -> String {
 }
 
 /// Runs a command to whatever end.
-pub(crate) fn try_run(command: &mut Command) -> Output {
+pub fn try_run(command: &mut Command) -> Output {
     command.current_dir(root()).output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))
 }
 
 /// Builds the images of this checkout, once per test process; base images where they are missing come first.
-pub(crate) fn build_images() {
+pub fn build_images() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         run(command("docker/offline.sh", &[]));
@@ -48,6 +48,6 @@ pub(crate) fn build_images() {
 }
 
 /// The commit of this checkout.
-pub(crate) fn revision() -> String {
+pub fn revision() -> String {
     run(command("git", &["rev-parse", "HEAD"]))
 }

@@ -1,5 +1,7 @@
 //! One stack of `docker/` under a project and ports of its own; nothing of it is left when it ends.
 
+pub mod books;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
@@ -7,16 +9,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::{http, port, reaper, wait};
 
+use crate::container::Container;
 use crate::engine::{build_images, command, docker, root, run, try_run};
+use crate::{http, port, reaper, wait};
 
 /// Long enough for anything in containers on a busy machine.
-pub(crate) const LIMIT: Duration = Duration::from_mins(5);
+pub const LIMIT: Duration = Duration::from_mins(5);
 
 /// Which compose file.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// One of each.
     Single,
     /// Two dispatchers, three NATS servers.
@@ -24,7 +27,7 @@ pub(crate) enum Kind {
 }
 
 /// A running stack.
-pub(crate) struct Stack {
+pub struct Stack {
     /// Volumes of the engine before it.
     volumes: BTreeSet<String>,
     project: String,
@@ -32,14 +35,16 @@ pub(crate) struct Stack {
     ports: [(&'static str, u16); 5],
 }
 
-/// A container of a stack as the engine knows it.
-pub(crate) struct Container(Value);
-
 impl Stack {
     /// Builds what has changed, starts the services and waits until the dispatcher is ready.
-    pub(crate) fn up(kind: Kind) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
+    pub fn up(kind: Kind) -> Self {
         build_images();
+        Self::up_without_build(kind)
+    }
+
+    /// The same with the images that are there.
+    pub fn up_without_build(kind: Kind) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let stack = Self {
             volumes: volumes(),
@@ -58,17 +63,17 @@ impl Stack {
     }
 
     /// Whether the first dispatcher says that it could take an event and start its Job.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         http::get(self.port("DISPATCHER_PORT"), "/readyz").is_ok_and(|answer| answer.status == 200)
     }
 
     /// What a service answers as JSON; null when it does not.
-    pub(crate) fn ask(&self, port: &str, path: &str) -> Value {
+    pub fn ask(&self, port: &str, path: &str) -> Value {
         http::get(self.port(port), path).map(|answer| answer.json()).unwrap_or_default()
     }
 
     /// Publishes registrations with the script that the README names; what it says.
-    pub(crate) fn publish(&self, arguments: &[&str]) -> String {
+    pub fn publish(&self, arguments: &[&str]) -> String {
         let mut script = command("./publish-customer-registered.sh", arguments);
         script.env("COMPOSE_PROJECT_NAME", &self.project);
         for name in ["NATS_URL", "NATS_SERVER", "EVENTS_URL"] {
@@ -78,12 +83,12 @@ impl Stack {
     }
 
     /// The address of a service's page.
-    pub(crate) fn page(&self, port: &str) -> String {
+    pub fn page(&self, port: &str) -> String {
         format!("http://127.0.0.1:{}/", self.port(port))
     }
 
     /// The address of NATS for a client on this machine, with the user and password that the stack made for itself.
-    pub(crate) fn nats(&self) -> String {
+    pub fn nats(&self) -> String {
         let shown = run(self.compose(&["run", "--rm", "--no-deps", "secrets", "show"]));
         let token = |name: &str| {
             let found = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
@@ -94,7 +99,7 @@ impl Stack {
     }
 
     /// The rows of a query, values separated by tabs.
-    pub(crate) fn rows(&self, query: &str) -> Vec<String> {
+    pub fn rows(&self, query: &str) -> Vec<String> {
         let login = "MYSQL_PWD=\"$(cat $MYSQL_PASSWORD_FILE)\" exec $(command -v mariadb || command -v mysql) \
             --protocol=tcp --host=127.0.0.1 --user=$MYSQL_USER --skip-column-names --batch --execute \"$0\" $MYSQL_DATABASE";
         let printed = docker(&["exec", &self.container("database"), "sh", "-c", login, query]);
@@ -102,67 +107,72 @@ impl Stack {
     }
 
     /// How many rows a table has, or those that a `WHERE` after its name leaves.
-    pub(crate) fn count(&self, table: &str) -> usize {
+    pub fn count(&self, table: &str) -> usize {
         self.rows(&format!("SELECT COUNT(*) FROM {table}")).concat().parse().expect("a count")
     }
 
     /// A command of the dispatcher inside a service's container.
-    pub(crate) fn dispatcher(&self, service: &str, arguments: &[&str]) -> String {
+    pub fn dispatcher(&self, service: &str, arguments: &[&str]) -> String {
         self.exec(service, &[&["/dispatcher"], arguments].concat())
     }
 
     /// A command inside a service's container.
-    pub(crate) fn exec(&self, service: &str, arguments: &[&str]) -> String {
+    pub fn exec(&self, service: &str, arguments: &[&str]) -> String {
         docker(&[&["exec", &self.container(service)], arguments].concat())
     }
 
     /// Ends a service's container as a power cut would; the engine does not start it again by itself.
-    pub(crate) fn kill(&self, service: &str) {
+    pub fn kill(&self, service: &str) {
         docker(&["kill", "--signal", "KILL", &self.container(service)]);
     }
 
     /// Starts a killed service's container again.
-    pub(crate) fn start(&self, service: &str) {
+    pub fn start(&self, service: &str) {
         docker(&["start", &self.container(service)]);
     }
 
     /// Whether a service's own health check says that it is well.
-    pub(crate) fn is_healthy(&self, service: &str) -> bool {
+    pub fn is_healthy(&self, service: &str) -> bool {
         docker(&["inspect", "--format", "{{.State.Health.Status}}", &self.container(service)]) == "healthy"
     }
 
     /// Freezes a service: its connections stay open, and nothing answers.
-    pub(crate) fn pause(&self, service: &str) {
+    pub fn pause(&self, service: &str) {
         docker(&["pause", &self.container(service)]);
     }
 
     /// Lets a frozen service go on.
-    pub(crate) fn resume(&self, service: &str) {
+    pub fn resume(&self, service: &str) {
         docker(&["unpause", &self.container(service)]);
     }
 
     /// Takes a service off the network: its connections hang, and its name is gone.
-    pub(crate) fn isolate(&self, service: &str) {
+    pub fn isolate(&self, service: &str) {
         docker(&["network", "disconnect", &self.network(), &self.container(service)]);
     }
 
     /// Puts it back on the network.
-    pub(crate) fn rejoin(&self, service: &str) {
+    pub fn rejoin(&self, service: &str) {
         docker(&["network", "connect", "--alias", service, &self.network(), &self.container(service)]);
     }
 
+    /// The network that the services and the Jobs share.
+    pub fn network(&self) -> String {
+        format!("{}_default", self.project)
+    }
+
     /// The containers of Jobs, running or ended.
-    pub(crate) fn jobs(&self) -> Vec<Container> {
+    pub fn jobs(&self) -> Vec<Container> {
         self.containers(&["--filter", "label=com.docker.compose.oneoff=True"])
     }
 
     /// Those that run now.
-    pub(crate) fn running_jobs(&self) -> Vec<Container> {
+    pub fn running_jobs(&self) -> Vec<Container> {
         self.containers(&["--filter", "label=com.docker.compose.oneoff=True", "--filter", "status=running"])
     }
 
     /// Ends it as the README says, and checks that nothing but its data is left, and then that nothing is.
-    pub(crate) fn end(self) {
+    pub fn end(self) {
         let mut down = command("bash", &["-euo", "pipefail", "-c", &take_down().replace(FILE, self.file)]);
         down.env("COMPOSE_PROJECT_NAME", &self.project);
         run(down);
@@ -187,14 +197,7 @@ impl Stack {
         let label = format!("label=com.docker.compose.project={}", self.project);
         let listed =
             docker(&[&["ps", "--all", "--quiet", "--no-trunc", "--filter", &label], filters].concat());
-        // One may go between the list and the look; the engine answers with the others.
-        let ids: Vec<_> = listed.lines().collect();
-        let looked = try_run(&mut command("docker", &[&["container", "inspect"], &ids[..]].concat()));
-        serde_json::from_slice::<Vec<Value>>(&looked.stdout)
-            .unwrap_or_default()
-            .into_iter()
-            .map(Container)
-            .collect()
+        Container::look_at(&listed.lines().collect::<Vec<_>>())
     }
 
     fn compose(&self, arguments: &[&str]) -> Command {
@@ -206,10 +209,6 @@ impl Stack {
 
     fn container(&self, service: &str) -> String {
         format!("{}-{service}-1", self.project)
-    }
-
-    fn network(&self) -> String {
-        format!("{}_default", self.project)
     }
 
     fn port(&self, name: &str) -> u16 {
@@ -246,31 +245,5 @@ impl Drop for Stack {
         let down = try_run(&mut self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "1"]));
         eprint!("{}", if down.status.success() { "".into() } else { String::from_utf8_lossy(&down.stderr) });
         reaper::forget_project(&self.project);
-    }
-}
-
-impl Container {
-    /// Its id.
-    pub(crate) fn id(&self) -> &str {
-        self.text("/Id")
-    }
-
-    /// Its name.
-    pub(crate) fn name(&self) -> &str {
-        self.text("/Name")
-    }
-
-    /// Whether its program runs.
-    pub(crate) fn is_running(&self) -> bool {
-        self.0["State"]["Running"] == true
-    }
-
-    /// How its program ended.
-    pub(crate) fn exit_code(&self) -> i64 {
-        self.0["State"]["ExitCode"].as_i64().unwrap_or(-1)
-    }
-
-    fn text(&self, pointer: &str) -> &str {
-        self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 }

@@ -19,7 +19,8 @@ const KEPT: usize = 64 << 10;
 pub(super) struct Skeleton {
     nonce: String,
     text: String,
-    documents: Vec<(Json, Names)>,
+    /// With what is known of their names, where none of these comes from the event: that would be another one the next time.
+    documents: Vec<(Json, Option<Names>)>,
 }
 
 /// The last one of a template.
@@ -32,10 +33,12 @@ impl Last {
     }
 
     pub(super) fn keep(&self, tokens: &Tokens, text: String, documents: &[(Json, Names)]) {
-        // A name that comes from the event is another one the next time.
-        let names_stay = !documents.iter().any(|(document, _)| tokens.occur_in_keys(document));
-        if text.len() <= KEPT && names_stay {
-            let skeleton = Skeleton { nonce: tokens.nonce().to_owned(), text, documents: documents.to_vec() };
+        if text.len() <= KEPT {
+            let known = |(document, names): &(Json, Names)| {
+                (document.clone(), (!tokens.occur_in_keys(document)).then(|| names.clone()))
+            };
+            let documents = documents.iter().map(known).collect();
+            let skeleton = Skeleton { nonce: tokens.nonce().to_owned(), text, documents };
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(skeleton));
         }
     }
@@ -49,7 +52,9 @@ impl Skeleton {
 
     /// Its documents, if this is its text.
     pub(super) fn documents_of(&self, text: &str) -> Option<Vec<(Json, Names)>> {
-        (self.text == text).then(|| self.documents.clone())
+        let with_names =
+            |(document, names): &(Json, Option<Names>)| (document.clone(), names.clone().unwrap_or_default());
+        (self.text == text).then(|| self.documents.iter().map(with_names).collect())
     }
 }
 

@@ -71,8 +71,12 @@ impl Tokens {
         let (mut out, mut rest) = (String::with_capacity(json.len()), json);
         while let Some(start) = rest.find('"') {
             let mut texts = serde_json::Deserializer::from_str(&rest[start..]).into_iter::<String>();
-            let Some(Ok(text)) = texts.next() else { break };
             out.push_str(&rest[..=start]);
+            let Some(Ok(text)) = texts.next() else {
+                // No JSON after all: then all of it is a text of unknown origin.
+                self.write(Arc::from(&rest[start..]), quoting, &mut out);
+                return out + "\"";
+            };
             if !text.is_empty() {
                 self.write(text.into(), quoting, &mut out);
             }

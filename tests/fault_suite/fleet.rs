@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tests::program::{Program, Running};
 use tests::scratch::Scratch;
-use tests::{Setting, http, port};
+use tests::{Setting, http, port, reaper};
 
 use crate::bin_dir::BinDir;
 use crate::clock::Clock;
@@ -260,6 +260,7 @@ fn variables(options: &Options, disk: &Disk, number: usize) -> Vec<Setting> {
         ("BUS_LEASE", "5"),
     ]);
     if options.backend == BackendName::Docker {
+        reaper::watch_scope(&workers::scope());
         all.extend(tests::settings([("DISPATCHER_DOCKER_SCOPE", &workers::scope())]));
     }
     if options.backend == BackendName::Process {

@@ -1,7 +1,7 @@
 //! Ends what the test process leaves behind, even when it was killed.
 //!
-//! One `bash` per test process reads process groups, directories and compose projects from a pipe. When the pipe closes, because
-//! the test process ended in whatever way, it kills the groups and removes the directories and projects that were not taken back.
+//! One `bash` per test process reads process groups, directories, compose projects and scopes of containers from a pipe. When the pipe closes,
+//! because the test process ended in whatever way, it kills the groups and removes the rest, where it was not taken back.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -35,6 +35,11 @@ pub fn watch_project(name: &str) {
 /// Takes it back: the project is gone.
 pub fn forget_project(name: &str) {
     tell(&format!("-project {name}\n"));
+}
+
+/// Has the containers of dispatchers with this scope removed at the end.
+pub fn watch_scope(scope: &str) {
+    tell(&format!("+scope {scope}\n"));
 }
 
 fn tell(line: &str) {

@@ -53,11 +53,11 @@ fn check_text(what: &str, text: &str, name: usize) -> Result<(), PlanError> {
     if text.contains('\0') {
         return Err(PlanError::new(Stage::Check, format!("{what} holds a NUL character")));
     }
-    let mut bytes = name + text.len() + 1;
-    if bytes > MAX_BYTES {
-        // Nothing gets longer by being expanded with what is known now.
-        bytes = name + expand(text, |_| None).len() + 1;
+    // Where nothing is known that a name stands for, expanding makes no text longer: most need not be expanded to be counted.
+    if name + text.len() < MAX_BYTES {
+        return Ok(());
     }
+    let bytes = name + expand(text, |_| None).len() + 1;
     if bytes > MAX_BYTES {
         let message = format!("{what} has {bytes} bytes, no program can be given more than {MAX_BYTES}");
         return Err(PlanError::new(Stage::Check, message));

@@ -1,5 +1,6 @@
-//! A Job, its Pods and what is said of them, as the API server shows them: who it is and how far it has come. What is ours, such as its spec and its annotations, is not
-//! read, nor who has written what: that would be most of its size, for as long as it runs.
+//! A Job, its Pods and what is said of them, as the API server shows them: who they are and how far they have come. What is ours,
+//! such as their specs and annotations, is not read, nor who has written what: that would be most of their size, for as long as
+//! they run.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -72,19 +73,19 @@ pub(super) struct PodStatus {
 }
 
 /// How far one of its containers has come.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct ContainerStatus {
     pub(super) name: String,
     pub(super) state: Option<ContainerState>,
     pub(super) last_state: Option<ContainerState>,
 }
 
-/// What is read of an Event: what was said of an object, and when.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// What is read of an Event: what was said of an object, and when. One that lacks a field must not hide the others.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct Event {
-    #[serde(default, deserialize_with = "metadata")]
+    #[serde(deserialize_with = "metadata")]
     pub(super) metadata: ObjectMeta,
     pub(super) involved_object: ObjectReference,
     pub(super) reason: Option<String>,

@@ -39,4 +39,12 @@ mod tests {
             assert_eq!(at(&times), expected.map(second), "{times}");
         }
     }
+
+    #[test]
+    fn an_event_that_lacks_fields_hides_no_other() {
+        let events: Vec<Event> =
+            serde_json::from_value(json!([{"reason": "Failed"}, {"metadata": {}}])).unwrap();
+        assert_eq!(events[0].reason.as_deref(), Some("Failed"));
+        assert_eq!(events.iter().map(at).collect::<Vec<_>>(), [None, None]);
+    }
 }

@@ -109,6 +109,7 @@ pub fn main() -> ExitCode {
     logging::start(arguments.log_format, arguments.log.as_deref().unwrap_or(usual));
     shared::tls::install_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
         .max_blocking_threads(MOST_BLOCKING_THREADS)
         .enable_all()
         .build();
@@ -120,6 +121,11 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => failed(&error),
     }
+}
+
+/// Half of the cores: the Jobs want the others, and every further thread has to be woken.
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 fn failed(error: &Error) -> ExitCode {

@@ -5,6 +5,10 @@ compile_error!(
     "a bug in one event ends with that event because it unwinds: build the dispatcher with panic = \"unwind\""
 );
 
+/// In the library, so that benchmarks measure with it as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod backend;
 pub mod bus;
 pub mod command;

@@ -56,8 +56,10 @@ impl<'a> From<&'a Json> for Context<'a> {
 }
 
 impl Context<'_> {
-    fn value(&self) -> value::Value {
-        let entries = self.0.iter().map(|(key, json)| (Arc::from(*key), value::Value::from_json(json)));
+    /// What a program reads of it.
+    fn value(&self, program: &program::Program) -> value::Value {
+        let read = self.0.iter().filter(|(key, _)| program.reads(key));
+        let entries = read.map(|(key, json)| (Arc::from(*key), value::Value::from_json(json)));
         value::Value::map(entries.collect())
     }
 }

@@ -1,7 +1,7 @@
 //! The pass over the syntax tree: every name is resolved and every rule that can be checked without an event is
 //! checked, so that a template that loads can only fail on what an event contains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gotmpl::parse::{
@@ -59,16 +59,19 @@ struct Lowering<'a> {
     scope: Vec<SmolStr>,
     most: usize,
     loops: usize,
+    /// As [`Body::reads`].
+    reads: Option<BTreeSet<Arc<str>>>,
 }
 
 impl<'a> Lowering<'a> {
     fn new(source: &'a str, templates: &'a BTreeMap<&'a str, usize>) -> Self {
-        Self { source, templates, scope: vec![SmolStr::new_static("$")], most: 1, loops: 0 }
+        let scope = vec![SmolStr::new_static("$")];
+        Self { source, templates, scope, most: 1, loops: 0, reads: Some(BTreeSet::new()) }
     }
 
     fn body(mut self, list: &ListNode) -> Result<Body, TemplateError> {
         let steps = self.list(list)?;
-        Ok(Body { steps, variables: self.most })
+        Ok(Body { steps, variables: self.most, reads: self.reads })
     }
 
     fn error<T>(&self, at: Place, message: impl Into<String>) -> Result<T, TemplateError> {
@@ -192,15 +195,24 @@ impl<'a> Lowering<'a> {
     fn operand(&mut self, expression: &Expr) -> Result<Operand, TemplateError> {
         let at = expression.pos().offset;
         match expression {
-            Expr::Dot(_) => Ok(Operand::Dot),
+            Expr::Dot(_) => {
+                self.reads = None;
+                Ok(Operand::Dot)
+            }
             Expr::Nil(_) => Ok(Operand::Nil),
             Expr::Bool(_, value) => Ok(Operand::Bool(*value)),
             Expr::Number(_, Number::Int(value)) => Ok(Operand::Int(*value)),
             Expr::Number(_, Number::Float(value)) => Ok(Operand::Float(*value)),
             Expr::Number(_, Number::Uint(literal)) => Ok(Operand::Overflow { at, literal: *literal }),
             Expr::String(_, text) => Ok(Operand::Text(Text::literal(Arc::clone(text)))),
-            Expr::Field(_, fields) => Ok(Self::fields(Operand::Dot, fields, at)),
+            Expr::Field(_, fields) => {
+                self.read(fields.first());
+                Ok(Self::fields(Operand::Dot, fields, at))
+            }
             Expr::Variable(_, name, fields) => {
+                if name == "$" {
+                    self.read(fields.first());
+                }
                 let variable = Operand::Variable(self.variable(name, at)?);
                 Ok(Self::fields(variable, fields, at + name.len()))
             }
@@ -210,6 +222,15 @@ impl<'a> Lowering<'a> {
                 let inner = self.operand(inner)?;
                 Ok(Self::fields(inner, fields, at))
             }
+        }
+    }
+
+    /// A field of dot or `$`, or the whole of it.
+    fn read(&mut self, field: Option<&SmolStr>) {
+        match (field, &mut self.reads) {
+            (Some(field), Some(reads)) => drop(reads.insert(Arc::from(field.as_str()))),
+            (None, reads) => *reads = None,
+            (Some(_), None) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! A template after its checks: names resolved, places kept, ready to run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::function::Function;
@@ -20,6 +21,11 @@ impl Program {
         };
         self.bodies.iter().any(|body| body.steps.iter().any(decides))
     }
+
+    /// Whether it may look at this field of what it is run on.
+    pub(super) fn reads(&self, field: &str) -> bool {
+        self.bodies.iter().any(|body| body.reads.as_ref().is_none_or(|fields| fields.contains(field)))
+    }
 }
 
 /// One template body.
@@ -28,6 +34,8 @@ pub(super) struct Body {
     pub(super) steps: Vec<Step>,
     /// How many variables it needs at once; variable 0 is `$`.
     pub(super) variables: usize,
+    /// Every field that it names first, of whatever. `None`: it takes dot or `$` as a whole.
+    pub(super) reads: Option<BTreeSet<Arc<str>>>,
 }
 
 /// A byte offset in the source.
@@ -122,6 +130,28 @@ mod tests {
         }
         for text in ["{{ .if }}", "if range", "{{ $range := 1 }}", r#"{{ printf "if" }}"#] {
             assert!(!branches(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_named_is_not_read_unless_the_whole_is() {
+        let reads = |text: &str, field: &str| Template::parse("t", text).unwrap().program.reads(field);
+        for text in
+            ["{{ .a.b }}", "{{ $.a }}", "{{ range .a }}{{ .b }}{{ end }}", "{{ (.a).b }}", "{{ len .a }}"]
+        {
+            assert_eq!((reads(text, "a"), reads(text, "c")), (true, false), "{text}");
+        }
+        for text in [
+            "{{ . }}",
+            "{{ $ }}",
+            "{{ $x := . }}",
+            r#"{{ index . "c" }}"#,
+            "{{ (.).c }}",
+            "{{ .a }}{{ range $k, $v := . }}{{ end }}",
+            r#"{{ define "t" }}{{ . }}{{ end }}{{ template "t" .a }}"#,
+            "{{ with $ }}{{ end }}",
+        ] {
+            assert!(reads(text, "c"), "{text}");
         }
     }
 }

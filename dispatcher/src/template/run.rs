@@ -23,7 +23,7 @@ pub(super) fn run(
 ) -> Result<String, TemplateError> {
     let mut machine =
         Machine { program, budget: Budget::new(), tokens, output: String::new(), nesting: 0, at: 0 };
-    let root = context.value();
+    let root = context.value(program);
     match machine.body(0, &root) {
         Ok(()) => Ok(machine.output),
         Err(Fault(message)) => Err(TemplateError::at(source, machine.at, message)),

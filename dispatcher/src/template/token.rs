@@ -86,9 +86,17 @@ impl Tokens {
         out + rest
     }
 
-    /// Whether a text holds a token. Most are too short for one.
-    pub(super) fn occur_in(&self, text: &str) -> bool {
-        text.len() > self.nonce.len() && text.contains(&self.nonce)
+    /// Whether a text holds a token.
+    fn occur_in(&self, text: &str) -> bool {
+        self.find_in(text).is_some()
+    }
+
+    /// Where the first token of a text begins. Most texts are too short for one, or begin with it.
+    fn find_in(&self, text: &str) -> Option<usize> {
+        if text.len() <= self.nonce.len() {
+            return None;
+        }
+        if text.starts_with(&self.nonce) { Some(0) } else { text.find(&self.nonce) }
     }
 
     /// Whether a key in a document holds a token.
@@ -157,10 +165,7 @@ impl Tokens {
 
     fn replaced(&self, text: &str) -> Result<Option<String>, &'static str> {
         const CUT: &str = "a text of the event was taken apart by the YAML around it";
-        if text.len() <= self.nonce.len() {
-            return Ok(None);
-        }
-        let Some(first) = text.find(&self.nonce) else { return Ok(None) };
+        let Some(first) = self.find_in(text) else { return Ok(None) };
         let mut out = text[..first].to_owned();
         let mut rest = &text[first..];
         while let Some(after) = rest.strip_prefix(self.nonce.as_str()) {
@@ -174,7 +179,7 @@ impl Tokens {
                 Quoting::RawJson if quoted => out.push_str(inner(&json_quoted(value, false))),
                 _ => out.push_str(value),
             }
-            let next = after.find(&self.nonce).unwrap_or(after.len());
+            let next = self.find_in(after).unwrap_or(after.len());
             out.push_str(&after[..next]);
             rest = &after[next..];
         }

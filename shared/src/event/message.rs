@@ -31,10 +31,11 @@ pub fn parse(headers: &[(String, String)], body: &[u8]) -> Result<Event> {
 fn structured_mode(body: &[u8]) -> Result<Event> {
     let value: Value =
         serde_json::from_slice(body).map_err(|error| not_an_event("it is not JSON").because(error))?;
-    let Value::Object(fields) = value else { return Err(not_an_event("it is not a JSON object")) };
+    let Value::Object(mut fields) = value else { return Err(not_an_event("it is not a JSON object")) };
     // Attribute names are case-insensitive to the peer, lower case in the specification.
-    let fields: Map<String, Value> =
-        fields.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
+    if !fields.keys().all(|name| is_attribute_name(name)) {
+        fields = fields.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
+    }
     from_fields(fields)
 }
 
@@ -64,13 +65,21 @@ fn binary_mode(headers: &[(String, String)], body: &[u8]) -> Result<Event> {
     from_fields(fields)
 }
 
-fn from_fields(fields: Map<String, Value>) -> Result<Event> {
+fn from_fields(mut fields: Map<String, Value>) -> Result<Event> {
     if let Some(name) = fields.keys().find(|name| !is_attribute_name(name)) {
         let shown: String = name.chars().take(64).collect();
         return Err(not_an_event("an attribute's name is not of letters and digits").because(shown));
     }
-    serde_json::from_value(Value::Object(fields))
-        .map_err(|error| not_an_event("an attribute is wrong").because(error))
+    // JSON stays as it was read: the library would build it anew.
+    let content_type = fields.get("datacontenttype").unwrap_or(&Value::Null);
+    let is_json = content_type.is_null() || content_type == "application/json";
+    let data = if is_json && !fields.contains_key("data_base64") { fields.remove("data") } else { None };
+    let mut event: Event = serde_json::from_value(Value::Object(fields))
+        .map_err(|error| not_an_event("an attribute is wrong").because(error))?;
+    if let Some(data) = data {
+        event.set_data_unchecked(data);
+    }
+    Ok(event)
 }
 
 /// Required attributes are not only there but filled, as the specification asks.

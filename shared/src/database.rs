@@ -7,8 +7,10 @@
 
 mod connection;
 mod ledger;
+mod literal;
 mod migration;
 mod row;
+mod server;
 mod settings;
 mod value;
 
@@ -16,5 +18,6 @@ pub use connection::{Connection, Failure};
 pub use ledger::{Claim, Entry};
 pub use migration::{migrate, pending};
 pub use row::Row;
+pub use server::Server;
 pub use settings::Settings;
 pub use value::Value;

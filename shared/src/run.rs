@@ -167,9 +167,8 @@ async fn attempt<S: Step>(
                         .iter()
                         .map(|next| cause.follow(S::NAME, S::EMITS, &nats_subject, next))
                         .collect::<Result<Vec<Outgoing>>>()?;
-                    database.store(&entry, &events).await?;
                     bus.join().await?;
-                    database.commit().await?;
+                    database.store_and_commit(&entry, &events).await?;
                     report.phase("record");
                     (events, Outcome::Done)
                 }

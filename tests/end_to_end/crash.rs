@@ -15,10 +15,9 @@ enum Point {
     Vendor(vendor::Mode),
 }
 
-const DATABASE_AND_BROKER: [Point; 7] = [
+const DATABASE_AND_BROKER: [Point; 6] = [
     Point::Nats("CONNECT", false),
     Point::Database("INSERT INTO handled_events", false),
-    Point::Database("INSERT INTO outbox", false),
     Point::Database("COMMIT", false),
     Point::Database("COMMIT", true),
     Point::Nats("HPUB", false),

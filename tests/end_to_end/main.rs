@@ -10,6 +10,7 @@ mod flow;
 mod harness;
 mod history;
 mod page;
+mod statement;
 mod system;
 mod traces;
 mod worker;

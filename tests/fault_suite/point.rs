@@ -21,11 +21,9 @@ enum Moment {
     Before,
     /// The server has answered, and the worker does not know.
     After,
-    /// The same of a statement, which is prepared first and carried out then.
-    Executed,
 }
 
-use Moment::{After, Before, Executed};
+use Moment::{After, Before};
 
 const WORDS: [(Server, &str, Moment); 12] = [
     (Server::Broker, "CONNECT", Before),
@@ -42,10 +40,9 @@ const WORDS: [(Server, &str, Moment); 12] = [
     (Server::Vendor, "POST ", After),
 ];
 
-/// The ledger, the rows of each step, and the events that follow.
-const STATEMENTS: [&str; 11] = [
+/// The ledger and the rows of each step. The events that follow are stored in one message with the `COMMIT`.
+const STATEMENTS: [&str; 10] = [
     "INSERT INTO handled_events",
-    "INSERT INTO outbox",
     "INSERT INTO customers",
     "UPDATE customers SET subscription_tier",
     "INSERT INTO users",
@@ -60,9 +57,9 @@ const STATEMENTS: [&str; 11] = [
 impl Point {
     /// All that there are.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let statements = STATEMENTS.into_iter().flat_map(|words| {
-            [Before, Executed].map(|moment| Self { server: Server::Database, words, moment })
-        });
+        let statements = STATEMENTS
+            .into_iter()
+            .flat_map(|words| [Before, After].map(|moment| Self { server: Server::Database, words, moment }));
         WORDS.into_iter().map(|(server, words, moment)| Self { server, words, moment }).chain(statements)
     }
 
@@ -78,7 +75,6 @@ impl Point {
         match self.moment {
             Before => Mode::HoldBefore(self.words),
             After => Mode::HoldAfter(self.words),
-            Executed => Mode::HoldExecuted(self.words),
         }
     }
 }

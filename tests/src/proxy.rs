@@ -34,8 +34,6 @@ pub enum Mode {
     HoldBefore(&'static str),
     /// Passed on until the client has sent these bytes: the server gets them, its answer never comes back.
     HoldAfter(&'static str),
-    /// The same for the message after these bytes: a statement is prepared by the one that has its text, and carried out by the next.
-    HoldExecuted(&'static str),
 }
 
 /// How often the mode had an effect.
@@ -153,7 +151,6 @@ async fn upwards(
     let (needle, mut left) = match mode {
         Mode::HoldBefore(needle) => (needle.as_bytes(), 0),
         Mode::HoldAfter(needle) => (needle.as_bytes(), 1),
-        Mode::HoldExecuted(needle) => (needle.as_bytes(), 2),
         _ => (&b""[..], 0),
     };
     let mut found = false;

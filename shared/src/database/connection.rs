@@ -4,21 +4,19 @@
 //! [`Connection::commit`] takes its transaction back.
 
 #[cfg(feature = "sqlite")]
-use sqlx::SqliteConnection;
-use sqlx::{Executor, MySqlConnection};
+use sqlx::{Executor, SqliteConnection};
 
 use super::row::Row;
-use super::value::{Value, bound};
+use super::server::Server;
+use super::value::Value;
+#[cfg(feature = "sqlite")]
+use super::value::bound;
 use crate::error::{Error, Result};
-
-/// A transaction's snapshot is each statement's own (no gap locks), and a twin waits for the first run only so long.
-const MYSQL_BEGIN: &str = "SET innodb_lock_wait_timeout = 20; \
-                           SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
 
 /// A connection.
 pub enum Connection {
     /// MySQL or MariaDB.
-    MySql(MySqlConnection),
+    MySql(Server),
     /// An SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteConnection),
@@ -33,6 +31,12 @@ pub enum Failure {
     Other(Error),
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -42,62 +46,85 @@ impl From<Failure> for Error {
     }
 }
 
-/// The same call on either kind.
-macro_rules! either {
-    ($this:expr, $inner:ident => $call:expr) => {
-        match $this {
-            Self::MySql($inner) => $call,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite($inner) => $call,
-        }
-    };
-}
-pub(super) use either;
-
 impl Connection {
     /// Whether this is an SQLite file, which locks as a whole.
     pub const fn is_sqlite(&self) -> bool {
         !matches!(self, Self::MySql(_))
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction: on a server with the next statement.
     pub async fn begin(&mut self) -> Result<()> {
-        let sql = if self.is_sqlite() { "BEGIN IMMEDIATE" } else { MYSQL_BEGIN };
-        let begun = either!(self, inner => inner.execute(sqlx::raw_sql(sql)).await.map(drop));
-        begun.map_err(|error| explain("cannot begin a transaction", error))
+        match self {
+            Self::MySql(server) => {
+                server.begin();
+                Ok(())
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(file) => {
+                let begun = file.execute(sqlx::raw_sql("BEGIN IMMEDIATE")).await;
+                begun.map(drop).map_err(|error| explain("cannot begin a transaction", error))
+            }
+        }
     }
 
     /// Makes everything since [`Self::begin`] final.
     pub async fn commit(&mut self) -> Result<()> {
-        let committed = either!(self, inner => inner.execute(sqlx::raw_sql("COMMIT")).await.map(drop));
+        let committed = match self {
+            Self::MySql(server) => server.commit().await,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(file) => file.execute(sqlx::raw_sql("COMMIT")).await.map(drop),
+        };
         committed.map_err(|error| explain("cannot commit", error))
     }
 
     /// Runs a statement; answers how many rows it changed. A duplicate key is an answer, not an error.
     pub async fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> std::result::Result<u64, Failure> {
-        let done =
-            either!(self, inner => inner.execute(bound(sql, values)).await.map(|done| done.rows_affected()));
-        done.map_err(|error| match &error {
-            sqlx::Error::Database(database) if database.is_unique_violation() => {
-                Failure::Duplicate(database.message().to_owned())
+        let done = match self {
+            Self::MySql(server) => {
+                let text = server.text(sql, values, "")?;
+                server.execute(&text).await
             }
-            _ => Failure::Other(explain("a statement failed", error)),
-        })
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(file) => file.execute(bound(sql, values)).await.map(|done| done.rows_affected()),
+        };
+        done.map_err(failure)
+    }
+
+    /// Runs the last statement of a transaction, and makes everything since [`Self::begin`] final.
+    pub async fn execute_and_commit(&mut self, sql: &str, values: &[Value<'_>]) -> Result<()> {
+        match self {
+            Self::MySql(server) => {
+                let text = server.text(sql, values, "; COMMIT")?;
+                server.execute(&text).await.map_err(failure)?;
+                Ok(())
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => {
+                self.execute(sql, values).await?;
+                self.commit().await
+            }
+        }
     }
 
     /// All rows of a query.
     pub async fn rows(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>> {
-        let rows = either!(self, inner => inner
-            .fetch_all(bound(sql, values))
-            .await
-            .map(|rows| rows.into_iter().map(Row::from).collect()));
+        let rows: sqlx::Result<Vec<Row>> = match self {
+            Self::MySql(server) => {
+                let text = server.text(sql, values, "")?;
+                server.rows(&text).await.map(|rows| rows.into_iter().map(Row::from).collect())
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(file) => {
+                let rows = file.fetch_all(bound(sql, values)).await;
+                rows.map(|rows| rows.into_iter().map(Row::from).collect())
+            }
+        };
         rows.map_err(|error| explain("a query failed", error))
     }
 
     /// The first row of a query.
     pub async fn row(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Option<Row>> {
-        let row = either!(self, inner => inner.fetch_optional(bound(sql, values)).await.map(|row| row.map(Row::from)));
-        row.map_err(|error| explain("a query failed", error))
+        Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
     /// All rows of a query, locked until the transaction ends. SQLite has locked the whole file already.
@@ -106,6 +133,15 @@ impl Connection {
             return self.rows(sql, values).await;
         }
         self.rows(&format!("{sql} FOR UPDATE"), values).await
+    }
+}
+
+fn failure(error: sqlx::Error) -> Failure {
+    match &error {
+        sqlx::Error::Database(database) if database.is_unique_violation() => {
+            Failure::Duplicate(database.message().to_owned())
+        }
+        _ => Failure::Other(explain("a statement failed", error)),
     }
 }
 

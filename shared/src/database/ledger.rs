@@ -6,7 +6,7 @@
 use chrono::Utc;
 use uuid::Uuid;
 
-use super::{Connection, Failure};
+use super::{Connection, Failure, Value};
 use crate::error::Result;
 use crate::event::Outgoing;
 
@@ -32,6 +32,22 @@ pub enum Claim {
     Handled(Vec<Outgoing>),
 }
 
+/// Events that are stored by one statement, at most.
+const AT_ONCE: usize = 100;
+
+/// A row of the outbox.
+fn of<'a>(entry: &Entry<'a>, event: &'a Outgoing, position: i64) -> [Value<'a>; 7] {
+    [
+        event.id.as_str().into(),
+        entry.step.into(),
+        entry.event_id.into(),
+        entry.subject.into(),
+        position.into(),
+        event.nats_subject.as_str().into(),
+        event.payload.as_str().into(),
+    ]
+}
+
 impl Connection {
     /// Claims the event before any effect.
     pub async fn claim(&mut self, entry: &Entry<'_>) -> Result<Claim> {
@@ -51,25 +67,22 @@ impl Connection {
         self.enter(entry).await
     }
 
-    /// Writes what follows, into the transaction that also holds the entry and the rows.
-    pub async fn store(&mut self, entry: &Entry<'_>, events: &[Outgoing]) -> Result<()> {
-        for (position, event) in (0i64..).zip(events) {
-            self.execute(
-                "INSERT INTO outbox (event_id, step, cause_id, cause_subject, position, nats_subject, payload) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
-                &[
-                    event.id.as_str().into(),
-                    entry.step.into(),
-                    entry.event_id.into(),
-                    entry.subject.into(),
-                    position.into(),
-                    event.nats_subject.as_str().into(),
-                    event.payload.as_str().into(),
-                ],
-            )
-            .await?;
+    /// Writes what follows into the transaction that also holds the entry and the rows, and makes all of it final.
+    pub async fn store_and_commit(&mut self, entry: &Entry<'_>, events: &[Outgoing]) -> Result<()> {
+        let mut groups = events.chunks(AT_ONCE).zip((0_i64..).step_by(AT_ONCE)).peekable();
+        while let Some((group, first)) = groups.next() {
+            let sql = format!(
+                "INSERT INTO outbox (event_id, step, cause_id, cause_subject, position, nats_subject, payload) VALUES {}",
+                vec!["(?, ?, ?, ?, ?, ?, ?)"; group.len()].join(", ")
+            );
+            let values: Vec<Value<'_>> =
+                group.iter().zip(first..).flat_map(|(event, position)| of(entry, event, position)).collect();
+            if groups.peek().is_none() {
+                return self.execute_and_commit(&sql, &values).await;
+            }
+            self.execute(&sql, &values).await?;
         }
-        Ok(())
+        self.commit().await
     }
 
     async fn enter(&mut self, entry: &Entry<'_>) -> Result<Claim> {

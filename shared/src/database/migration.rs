@@ -13,7 +13,7 @@ static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 pub async fn migrate(connection: &mut Connection) -> Result<usize> {
     let missing = pending(connection).await?;
     let done = match connection {
-        Connection::MySql(connection) => MYSQL.run_direct(connection).await,
+        Connection::MySql(server) => MYSQL.run_direct(&mut server.connection).await,
         #[cfg(feature = "sqlite")]
         Connection::Sqlite(connection) => SQLITE.run_direct(connection).await,
     };
@@ -24,7 +24,8 @@ pub async fn migrate(connection: &mut Connection) -> Result<usize> {
 /// How many migrations are missing.
 pub async fn pending(connection: &mut Connection) -> Result<usize> {
     let (known, applied) = match connection {
-        Connection::MySql(connection) => {
+        Connection::MySql(server) => {
+            let connection = &mut server.connection;
             connection.ensure_migrations_table().await.map_err(failed)?;
             (&MYSQL, connection.list_applied_migrations().await.map_err(failed)?)
         }

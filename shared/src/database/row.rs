@@ -7,7 +7,6 @@ use sqlx::mysql::MySqlRow;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::connection::either;
 use crate::error::{Error, Result};
 
 /// A row of a query; columns are read by position.
@@ -30,6 +29,17 @@ impl From<SqliteRow> for Row {
     fn from(row: SqliteRow) -> Self {
         Self::Sqlite(row)
     }
+}
+
+/// The same call on either kind.
+macro_rules! either {
+    ($this:expr, $inner:ident => $call:expr) => {
+        match $this {
+            Self::MySql($inner) => $call,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite($inner) => $call,
+        }
+    };
 }
 
 // Unchecked: a binary collation makes MySQL call its texts bytes, and SQLite has no time type.

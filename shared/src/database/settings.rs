@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection as _, MySqlConnection};
 use sqlx::{SqliteConnection, sqlite::SqliteConnectOptions, sqlite::SqliteJournalMode};
 
 use super::connection::{Connection, explain};
+use super::server::Server;
 use crate::config::{Environment, Secret};
 use crate::error::{Error, Result};
 
@@ -121,7 +122,8 @@ impl Settings {
         let connecting = async {
             match self {
                 Self::MySql(options, _) => {
-                    MySqlConnection::connect_with(options).await.map(Connection::MySql)
+                    let connected = MySqlConnection::connect_with(options).await;
+                    connected.map(|connection| Connection::MySql(Server::new(connection)))
                 }
                 #[cfg(feature = "sqlite")]
                 Self::Sqlite(options, _) => {

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use sqlx::query::Query;
-use sqlx::{Database, Encode, Type};
+use chrono::{DateTime, NaiveDate, Utc};
+#[cfg(feature = "sqlite")]
+use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 use uuid::Uuid;
 
 /// A value to bind.
@@ -22,15 +22,9 @@ pub enum Value<'a> {
     Null,
 }
 
-/// A statement with its values.
-pub(super) fn bound<'q, D: Database>(sql: &'q str, values: &'q [Value<'q>]) -> Query<'q, D, D::Arguments<'q>>
-where
-    &'q str: Encode<'q, D> + Type<D>,
-    Option<&'q str>: Encode<'q, D> + Type<D>,
-    i64: Encode<'q, D> + Type<D>,
-    NaiveDateTime: Encode<'q, D> + Type<D>,
-    NaiveDate: Encode<'q, D> + Type<D>,
-{
+/// A statement for a file, with its values.
+#[cfg(feature = "sqlite")]
+pub(super) fn bound<'q>(sql: &'q str, values: &'q [Value<'q>]) -> Query<'q, Sqlite, SqliteArguments<'q>> {
     values.iter().fold(sqlx::query(sql), |query, value| match value {
         Value::Text(text) => query.bind(text.as_ref()),
         Value::Integer(number) => query.bind(*number),

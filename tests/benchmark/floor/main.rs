@@ -22,9 +22,9 @@ fn main() -> Result<()> {
     )?;
     let (customer, user, event) = (read("CUSTOMER_ID")?, read("USER_ID")?, read("EVENT_ID")?);
     let (name, email, role) = (read("USER_NAME")?, read("USER_EMAIL")?, read("USER_ROLE")?);
-    database.run("SET innodb_lock_wait_timeout = 20; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION")?;
     database.run(&format!(
-        "INSERT INTO handled_events (step, event_id, subject, customer_id, handled_at) \
+        "SET innodb_lock_wait_timeout = 20; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; \
+         INSERT INTO handled_events (step, event_id, subject, customer_id, handled_at) \
          VALUES ('save-user', '{event}', '{user}', '{customer}', NOW(6))"
     ))?;
     database.run(&format!(
@@ -42,9 +42,9 @@ fn main() -> Result<()> {
     );
     database.run(&format!(
         "INSERT INTO outbox (event_id, step, cause_id, cause_subject, position, nats_subject, payload) \
-         VALUES ('{user}', 'save-user', '{event}', '{user}', 0, 'welcome-email-sent', '{payload}')"
+         VALUES ('{user}', 'save-user', '{event}', '{user}', 0, 'welcome-email-sent', '{payload}'); \
+         COMMIT"
     ))?;
-    database.run("COMMIT")?;
     broker.publish("welcome-email-sent", &user, payload.as_bytes())?;
     let line =
         format!(r#"{{"step":"save-user","outcome":"done","customer_id":"{customer}","events":["{user}"]}}"#);

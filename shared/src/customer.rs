@@ -14,7 +14,7 @@ use crate::config::Environment;
 use crate::error::{Error, Result};
 use crate::event;
 
-pub use awaited::{await_user, taken_email};
+pub use awaited::{await_users, taken_email};
 pub use known::refuse_takeover;
 
 /// Names and e-mail addresses have 1 to 64 characters.

@@ -7,11 +7,12 @@ mod start;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tests::engine::root;
+use tests::engine::{docker, root};
+use tests::scratch::Scratch;
 
 use crate::Size;
 use crate::measure::{in_turn, run};
-use crate::report::Figure;
+use crate::report::{Figure, Goal};
 use crate::worker;
 
 /// On the network of this machine, where the servers are: one of its own takes longer than all the rest.
@@ -30,9 +31,27 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
         println!("  NOT MEASURED: {missing}");
         return Vec::new();
     }
-    let figures = [one_worker(size), start::measure(size), cold::measure(size)].concat();
+    let figures =
+        [program_of_the_image(size), one_worker(size), start::measure(size), cold::measure(size)].concat();
     remove_null_image();
     figures
+}
+
+/// What an image holds, without a container around it: static and built for size, unlike the worker of this build.
+fn program_of_the_image(size: Size) -> Vec<Figure> {
+    let (stage, scratch) = (worker::Stage::start(), Scratch::new("image"));
+    let program = scratch.join("save-user").display().to_string();
+    let container = docker(&["create", WORKER_IMAGE]);
+    docker(&["cp", &format!("{container}:/save-user"), &program]);
+    docker(&["rm", &container]);
+    let [floor, ours] = in_turn(
+        size.pick(20, 200),
+        3,
+        [&mut |_| stage.save("benchmark-floor"), &mut |_| stage.save(&program)],
+    );
+    stage.check();
+    let figure = Figure::new("save-user out of its image, median", "ms", ours.median());
+    vec![figure.beside("floor program", floor.median()).goal(Goal::RatioAtMost(1.3))]
 }
 
 fn one_worker(size: Size) -> Vec<Figure> {
@@ -81,13 +100,13 @@ fn works(command: &mut Command) -> bool {
 
 /// The same in a container that reaches the servers of this machine.
 fn contained(command: &Command) -> Command {
-    let mut docker = Command::new("docker");
-    docker.args(RUN);
+    let mut client = Command::new("docker");
+    client.args(RUN);
     let variables = command.get_envs().filter(|(name, _)| *name != "TERMINATION_LOG");
     for (name, value) in variables {
         // By name: the engine's client takes the value from its own environment.
-        docker.arg("--env").arg(name).env(name, value.unwrap_or_default());
+        client.arg("--env").arg(name).env(name, value.unwrap_or_default());
     }
-    docker.arg(WORKER_IMAGE);
-    docker
+    client.arg(WORKER_IMAGE);
+    client
 }

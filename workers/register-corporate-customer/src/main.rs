@@ -80,9 +80,7 @@ impl Step for Register {
 
     async fn record(&self, database: &mut Connection, (): (), _: &mut Report) -> Result<Vec<Announcement>> {
         self.insert_customer(database).await?;
-        for user in &self.users {
-            customer::await_user(database, self.customer, user).await?;
-        }
+        customer::await_users(database, self.customer, &self.users).await?;
         let mut data = json!({ "name": self.name, "subscription_tier": self.tier, "users": self.users });
         if let Some(address) = &self.shipping_address {
             data["shipping_address"] = customer::given_address(address);

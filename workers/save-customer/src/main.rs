@@ -74,9 +74,7 @@ impl Step for SaveCustomer {
 
     async fn record(&self, database: &mut Connection, (): (), _: &mut Report) -> Result<Vec<Announcement>> {
         self.save(database).await?;
-        for user in &self.users {
-            customer::await_user(database, self.customer, user).await?;
-        }
+        customer::await_users(database, self.customer, &self.users).await?;
         // Also those whose events came before this one, published by hand: the welcome waited for the customer.
         let users = database
             .locked_rows(

@@ -1,5 +1,6 @@
-//! Runs that seem to run while nobody follows them: their dispatcher was killed. Where the event comes again, whoever takes
-//! it adopts the Job and says how it ended; where it was acknowledged before its end was written, the ledger says so.
+//! What a dispatcher that was killed has not written: runs that seem to run while nobody follows them, and customers that seem not to be
+//! done. Where the event comes again, whoever takes it adopts the Job and says how it ended; where it was acknowledged before
+//! its end was written, which happens while the database is away, what the workers have written says so.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use shared::database::{Connection, Value};
 use shared::error::Result;
 
 use super::RunState;
+use super::customer::{Stage, Word};
 use super::fold::{groups, marks};
 use super::run::{COLUMNS, Run};
 use super::write::Batch;
@@ -67,4 +69,21 @@ pub(super) async fn close_ended(
         batch.write(database, last).await?;
     }
     Ok(next.filter(|_| rows.len() == AT_ONCE))
+}
+
+/// Brings up to date the customers that the last worker has written down as onboarded, and their rows not: nobody tells of them
+/// any more.
+pub(super) async fn close_onboarded(database: &mut Connection, last: &BTreeSet<String>) -> Result<()> {
+    let unfinished: Vec<_> =
+        Stage::ALL.iter().filter(|stage| !stage.is_end()).map(|stage| stage.code().to_string()).collect();
+    let sql = format!(
+        "SELECT s.id, s.name, s.started_at FROM customer_states s JOIN customers c ON c.id = s.id \
+         WHERE s.stage IN ({}) AND c.onboarded_at IS NOT NULL LIMIT {AT_ONCE}",
+        unfinished.join(", ")
+    );
+    let mut batch = Batch::default();
+    for row in database.rows(&sql, &[]).await? {
+        batch.words.insert(row.text(0)?, Word { name: row.text(1)?, published_at: row.time(2)? });
+    }
+    if batch.words.is_empty() { Ok(()) } else { batch.write(database, last).await }
 }

@@ -40,7 +40,7 @@ pub(crate) const LAST_WITHIN: Duration = Duration::from_secs(5);
 /// How often running Jobs show that somebody follows them, and runs that nobody follows are looked for.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
-/// How often old runs are removed.
+/// How often old runs are removed, and customers looked for that are done and do not seem so.
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 pub(super) struct Writer {
@@ -106,6 +106,7 @@ impl Writer {
             }
             if pruned.elapsed() > PRUNE_EVERY {
                 pruned = Instant::now();
+                self.housekeeping(Chore::Onboarded).await;
                 self.housekeeping(Chore::Prune).await;
             }
         }
@@ -262,6 +263,10 @@ impl Writer {
                 });
                 looked.await.map(|next| self.silent = next)
             }
+            Chore::Onboarded => {
+                let last = self.last.clone();
+                self.within(async |database| reconcile::close_onboarded(database, &last).await).await
+            }
             Chore::Recount => self.within(totals::recount).await,
             Chore::Prune => {
                 self.within(async |database| {
@@ -299,5 +304,6 @@ impl Writer {
 enum Chore {
     Recount,
     Heartbeat,
+    Onboarded,
     Prune,
 }

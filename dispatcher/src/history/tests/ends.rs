@@ -32,6 +32,35 @@ async fn a_customer_whose_event_was_dropped_is_stuck_no_more() {
 }
 
 #[tokio::test]
+async fn a_customer_whose_last_run_was_never_told_of_is_onboarded_because_its_worker_has_written_so() {
+    let history = History::in_memory(Keep::days(1)).await.unwrap();
+    let _writing = writing(&history);
+    for customer in ["c-1", "c-2"] {
+        history.record(&ended(&handed(TRIGGER, customer, Utc::now()), done()));
+        until_stage(&history, customer, Stage::UnderWay).await;
+    }
+    let mut lease = history.0.connections.lease().await.unwrap();
+    let database = lease.get().unwrap();
+    let (at, close) = (Utc::now(), async |database: &mut Connection| {
+        reconcile::close_onboarded(database, &std::collections::BTreeSet::new()).await.unwrap();
+    });
+    close(database).await;
+    let customer = "INSERT INTO customers (id, name, subscription_tier, started_at, onboarded_at) VALUES (?, ?, ?, ?, ?)";
+    for (id, onboarded_at) in [("c-1", Some(at)), ("c-2", None)] {
+        let values = [id.into(), "Company".into(), "groovy".into(), at.into(), onboarded_at.into()];
+        database.execute(customer, &values).await.unwrap();
+    }
+    close(database).await;
+    close(database).await;
+    lease.done();
+    let state = history.customer("c-1").await.unwrap().unwrap();
+    assert_eq!((state.stage, state.tier.as_str()), (Stage::Onboarded, "groovy"));
+    assert_eq!(state.onboarded_at.map(|at| at.timestamp_micros()), Some(at.timestamp_micros()));
+    assert_eq!(history.customer("c-2").await.unwrap().unwrap().stage, Stage::UnderWay);
+    check_totals(&history).await;
+}
+
+#[tokio::test]
 async fn whoever_is_onboarded_stays_it_when_something_of_it_is_dropped() {
     let history = History::in_memory(Keep::days(1)).await.unwrap();
     let _writing = writing(&history);

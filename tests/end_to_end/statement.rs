@@ -1,6 +1,6 @@
 //! Statements on a real server and in a file: what they are given comes back as it was, and a transaction is whole or nothing.
 
-use chrono::{NaiveDate, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, TimeZone, Utc};
 use shared::Uuid;
 use shared::config::Environment;
 use shared::database::{Claim, Connection, Entry, Failure, Settings, Value};
@@ -56,6 +56,20 @@ fn no_text_is_read_as_sql_and_every_value_comes_back_as_it_was() {
             block_on(connection.execute("INSERT INTO kept VALUES (?, ?, ?, ?)", &nothing)).unwrap();
             assert_eq!(database.count("kept WHERE n IS NULL AND words IS NULL AND at IS NULL"), 1);
             block_on(connection.execute("DELETE FROM kept", &[])).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_first_and_the_last_time_that_an_event_can_have_are_kept() {
+    for database in databases() {
+        database.execute("CREATE TABLE times (at DATETIME(6))");
+        let mut connection = connect(&database);
+        for text in ["0000-01-01T00:00:00Z", "0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999999Z"] {
+            let time: DateTime<Utc> = text.parse().unwrap();
+            block_on(connection.execute("INSERT INTO times VALUES (?)", &[time.into()])).unwrap();
+            let row = block_on(connection.row("SELECT at FROM times WHERE at = ?", &[time.into()])).unwrap();
+            assert_eq!(row.expect(text).time(0).unwrap(), time);
         }
     }
 }

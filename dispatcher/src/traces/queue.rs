@@ -56,7 +56,8 @@ impl Queue {
         state.bytes += part.bytes.len();
         state.parts.push_back(part);
         drop(state);
-        self.grown.notify_one();
+        // All of them: each waits for another number.
+        self.grown.notify_waiters();
         true
     }
 
@@ -90,8 +91,12 @@ impl Queue {
 
     /// Returns once so many spans wait.
     pub(super) async fn until(&self, spans: usize) {
-        while self.len() < spans.min(self.most) {
-            self.grown.notified().await;
+        loop {
+            let grown = self.grown.notified();
+            if self.len() >= spans.min(self.most) {
+                return;
+            }
+            grown.await;
         }
     }
 
@@ -120,6 +125,30 @@ mod tests {
         queue.remove(&first);
         assert_eq!(queue.front(1).unwrap().bytes, [4]);
         assert_eq!(queue.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn one_span_wakes_who_waits_for_it_whoever_else_waits_for_more() {
+        for more_first in [true, false] {
+            let queue = Queue::new(10);
+            let pushed = async {
+                tokio::task::yield_now().await;
+                queue.push(part(1, 1));
+                std::future::pending::<()>().await;
+            };
+            let (one, two) = (queue.until(1), queue.until(2));
+            let woken = async {
+                if more_first {
+                    tokio::select! { biased; () = two => 2, () = one => 1 }
+                } else {
+                    tokio::select! { biased; () = one => 1, () = two => 2 }
+                }
+            };
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+                tokio::select! { biased; woken = woken => woken, () = pushed => 0 }
+            });
+            assert_eq!(waited.await, Ok(1), "{more_first}");
+        }
     }
 
     #[test]

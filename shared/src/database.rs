@@ -20,4 +20,4 @@ pub use migration::{migrate, pending};
 pub use row::Row;
 pub use server::Server;
 pub use settings::Settings;
-pub use value::Value;
+pub use value::{Value, marks, rows};

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use shared::database::{Connection, Failure, Row, Value};
+use shared::database::{Connection, Failure, Row, Value, marks, rows};
 use shared::error::{Error, Result};
 
 use super::RunState;
-use super::fold::{groups, marks, rows};
+use super::fold::groups;
 use super::run::{customer_key, fit};
 use super::totals::Totals;
 

@@ -1,4 +1,4 @@
-//! Statements over many rows with few different texts, so that the database prepares each once.
+//! Statements over many rows with few different texts: in a file each is prepared once.
 
 /// How many rows one statement takes.
 const SIZES: [usize; 3] = [64, 8, 1];
@@ -12,16 +12,6 @@ pub(super) fn groups<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
         rest = more;
         Some(group)
     })
-}
-
-/// `(?, ?), (?, ?)`: so many rows of so many columns.
-pub(super) fn rows(rows: usize, columns: usize) -> String {
-    vec![format!("({})", marks(columns)); rows].join(", ")
-}
-
-/// `?, ?, ?`.
-pub(super) fn marks(count: usize) -> String {
-    vec!["?"; count].join(", ")
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::database::{Connection, Row, Value};
+use shared::database::{Connection, Row, Value, marks};
 use shared::error::Result;
 
-use super::fold::{groups, marks};
+use super::fold::groups;
 use super::totals::Totals;
 use super::{RunState, Stage};
 

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::database::{Connection, Value};
+use shared::database::{Connection, Value, marks};
 use shared::error::Result;
 
 use super::RunState;
 use super::customer::{Stage, Word};
-use super::fold::{groups, marks};
+use super::fold::groups;
 use super::run::{COLUMNS, Run};
 use super::write::Batch;
 use crate::flow::short;

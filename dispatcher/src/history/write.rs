@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::Utc;
-use shared::database::{Connection, Failure, Value};
+use shared::database::{Connection, Failure, Value, marks, rows};
 use shared::error::{Error, Result};
 
 use super::RunState;
 use super::customer::{self, Word};
-use super::fold::{groups, marks, rows};
+use super::fold::groups;
 use super::run::{COLUMNS, Run};
 use super::totals::Totals;
 

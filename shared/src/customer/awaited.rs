@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{User, user_id};
-use crate::database::{Connection, Failure, Value};
+use crate::database::{Connection, Failure, Value, rows};
 use crate::error::{Error, Result};
 
 /// Users that are recorded by one statement, at most.
@@ -41,8 +41,8 @@ async fn insert(
     customer: Uuid,
     users: &[User],
 ) -> std::result::Result<(), Failure> {
-    let rows = vec!["(?, ?, ?, ?, ?)"; users.len()].join(", ");
-    let sql = format!("INSERT INTO users (id, customer_id, name, email, role) VALUES {rows}");
+    let sql =
+        format!("INSERT INTO users (id, customer_id, name, email, role) VALUES {}", rows(users.len(), 5));
     let mut values: Vec<Value<'_>> = Vec::with_capacity(5 * users.len());
     for user in users {
         values.extend([

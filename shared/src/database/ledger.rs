@@ -6,7 +6,7 @@
 use chrono::Utc;
 use uuid::Uuid;
 
-use super::{Connection, Failure, Value};
+use super::{Connection, Failure, Value, rows};
 use crate::error::Result;
 use crate::event::Outgoing;
 
@@ -73,7 +73,7 @@ impl Connection {
         while let Some((group, first)) = groups.next() {
             let sql = format!(
                 "INSERT INTO outbox (event_id, step, cause_id, cause_subject, position, nats_subject, payload) VALUES {}",
-                vec!["(?, ?, ?, ?, ?, ?, ?)"; group.len()].join(", ")
+                rows(group.len(), 7)
             );
             let values: Vec<Value<'_>> =
                 group.iter().zip(first..).flat_map(|(event, position)| of(entry, event, position)).collect();

@@ -22,6 +22,16 @@ pub enum Value<'a> {
     Null,
 }
 
+/// `?, ?, ?`: the places of so many values in a statement.
+pub fn marks(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+/// `(?, ?), (?, ?)`: so many rows of so many values.
+pub fn rows(rows: usize, columns: usize) -> String {
+    vec![format!("({})", marks(columns)); rows].join(", ")
+}
+
 /// A statement for a file, with its values.
 #[cfg(feature = "sqlite")]
 pub(super) fn bound<'q>(sql: &'q str, values: &'q [Value<'q>]) -> Query<'q, Sqlite, SqliteArguments<'q>> {

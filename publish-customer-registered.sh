@@ -18,7 +18,8 @@ Options:
   -u, --users N       users of the customer, 1 to 50 (default: 3; the first is the account owner)
   -a, --address TEXT  shipping address of the swag (default: an example; "" for none)
   -c, --count N       number of registrations (default: 1)
-      --via HOW       compose, nats, dispatcher or http (default: the first of them that is there)
+      --via HOW       compose, nats, dispatcher or http (default: the first of these that can be used;
+                      not compose if NATS_URL, NATS_SERVER or EVENTS_URL is set)
       --print         show the events instead of publishing them
   -h, --help          show this help
 
@@ -133,7 +134,7 @@ JSON
 find_dispatcher() {
   local candidate
   for candidate in "${DISPATCHER:-}" "$(command -v dispatcher || true)" \
-    "$root/target/release/dispatcher" "$root/target/debug/dispatcher"; do
+    "$root"/target/{release,debug}/{dispatcher,demo}; do
     if [[ -n "$candidate" && -x "$candidate" ]]; then
       echo "$candidate"
       return
@@ -178,7 +179,7 @@ if [[ -z "$via" && "$print" == false ]]; then
   elif command -v curl >/dev/null; then
     via=http
   else
-    echo "nothing to publish with: install the NATS CLI or curl, or build the dispatcher (cargo build --release)" >&2
+    echo "nothing to publish with: install the NATS CLI or curl, or build the dispatcher (cargo build --release -p dispatcher)" >&2
     exit 69
   fi
 fi
@@ -213,7 +214,7 @@ if [[ "$via" == compose ]]; then
 fi
 if [[ "$via" == dispatcher ]]; then
   dispatcher="$(find_dispatcher)" || {
-    echo "there is no dispatcher: build it with cargo build --release, or set DISPATCHER" >&2
+    echo "there is no dispatcher: build it with cargo build --release -p dispatcher, or set DISPATCHER" >&2
     exit 69
   }
 fi

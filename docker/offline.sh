@@ -95,13 +95,23 @@ plugin() {
     fi
 }
 
+# The folder with the recipe: the database may be one of two.
+recipe_of() {
+    case $1:${DATABASE_IMAGE##*/} in
+        database:mysql*) echo mysql ;;
+        *) echo "$1" ;;
+    esac
+}
+
 # What a stand-in is made from, in short: another recipe is another stand-in.
 recipe() {
+    local folder
+    folder=offline/$(recipe_of "$1")
     {
         echo "$1" "$DEBIAN_IMAGE"
         [[ $1 != rust ]] || rustc --version
         [[ $1 != nats ]] || grep nats-server ../tests/servers/requirements.txt
-        [[ ! -d offline/$1 ]] || find "offline/$1" -type f -print0 | sort -z | xargs -0 sha256sum
+        [[ ! -d $folder ]] || find "$folder" -type f -print0 | sort -z | xargs -0 sha256sum
     } | sha256sum | cut -c -12
 }
 
@@ -144,7 +154,7 @@ image() {
         wanted=$(recipe "$name")
     fi
     say "$tag" "no registry can be reached: making a stand-in"
-    mkdir -p "$work/$name"
+    mkdir -p "$work/$(recipe_of "$name")"
     "make_$name" "$tag" "$wanted"
     say "$tag" "stand-in made in $((SECONDS - began)) s"
 }
@@ -198,7 +208,15 @@ PYTHON
     build nats "$@"
 }
 
-make_database() { build database "$@"; }
+make_database() {
+    if [[ $(recipe_of database) == mysql ]]; then
+        # The mirror's copy of sid may be older than its lists allow.
+        bootstrap --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include=mysql-server-core,mysql-client-core \
+            --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+            sid "$work/mysql/root.tar"
+    fi
+    build "$(recipe_of database)" "$@"
+}
 
 make_mail() { build mail "$@"; }
 

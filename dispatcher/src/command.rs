@@ -1,5 +1,7 @@
-//! The command line: one file per command, one way from arguments to exit code.
+//! The command line: one file for each command, and one path from arguments to exit code.
 
+mod address;
+pub mod backend_arguments;
 mod bus_access;
 mod dead_letters;
 mod demo;
@@ -12,12 +14,12 @@ mod partner;
 pub mod planning;
 mod print;
 mod publish;
+mod republish;
 mod run;
 mod service;
 mod status;
 pub mod validate;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -26,7 +28,7 @@ use shared::error::{Error, Result};
 
 use crate::logging;
 
-/// What blocks is short and many at once only in a burst: more threads would cost memory and no less time.
+/// Blocking calls are short, and many at once only come in bursts. More threads would cost memory and save no time.
 const MOST_BLOCKING_THREADS: usize = 64;
 
 const AFTER_HELP: &str = "\
@@ -70,6 +72,8 @@ enum Command {
     Status(Box<status::Arguments>),
     /// List, show, replay and drop what could not be handled
     DeadLetters(Box<dead_letters::Arguments>),
+    /// Publish events of the outbox again that the bus has lost
+    Republish(Box<republish::Arguments>),
     /// Bring the database schema up to date
     Migrate(migrate::Arguments),
     /// Stand for vendor, webhook and CRM: keep what is posted and show it
@@ -82,8 +86,13 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
 }
 
-/// The whole of `main`.
+/// The `main` function of the dispatcher.
 pub fn main() -> ExitCode {
+    main_with_workers(&[])
+}
+
+/// The `main` function of a program that also contains these workers: called by a worker's name, it is that worker.
+pub fn main_with_workers(workers: &[&str]) -> ExitCode {
     let environment = match Environment::from_process() {
         Ok(environment) => environment,
         Err(error) => return failed(&error),
@@ -93,6 +102,7 @@ pub fn main() -> ExitCode {
     let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
+            let error = mounted::without_value(error);
             drop(error.print());
             return if error.use_stderr() {
                 ExitCode::from(&Error::configuration("usage"))
@@ -104,7 +114,7 @@ pub fn main() -> ExitCode {
     let usual = if matches!(arguments.command, Command::Run(_)) {
         "info,async_nats=warn,kube_client=off,kube_runtime=off"
     } else {
-        "warn,dispatcher::bus=error,kube_client=off,kube_runtime=off"
+        "warn,bus=error,kube_client=off,kube_runtime=off"
     };
     logging::start(arguments.log_format, arguments.log.as_deref().unwrap_or(usual));
     shared::tls::install_provider();
@@ -114,7 +124,7 @@ pub fn main() -> ExitCode {
         .enable_all()
         .build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(execute(arguments.command)),
+        Ok(runtime) => runtime.block_on(execute(arguments.command, workers)),
         Err(error) => Err(Error::unavailable("cannot start the runtime").because(error)),
     };
     match done {
@@ -123,23 +133,24 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Half of the cores: the Jobs want the others, and every further thread has to be woken.
+/// Half of the cores: Jobs need the others, and waking further threads costs time.
 fn worker_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 fn failed(error: &Error) -> ExitCode {
-    drop(writeln!(std::io::stderr(), "error: {error}"));
+    print::problem(&format!("error: {error}"));
     ExitCode::from(error)
 }
 
-async fn execute(command: Command) -> Result<ExitCode> {
+async fn execute(command: Command, workers: &[&str]) -> Result<ExitCode> {
     match command {
-        Command::Run(arguments) => run::execute(*arguments).await,
-        Command::Demo(arguments) => demo::execute(arguments).await,
+        Command::Run(arguments) => Box::pin(run::execute(*arguments)).await,
+        Command::Demo(arguments) => demo::execute(arguments, workers).await,
         Command::Publish(arguments) => publish::execute(*arguments).await,
         Command::Status(arguments) => status::execute(*arguments).await,
         Command::DeadLetters(arguments) => dead_letters::execute(*arguments).await,
+        Command::Republish(arguments) => republish::execute(*arguments).await,
         Command::Migrate(arguments) => migrate::execute(arguments).await,
         Command::Partner(arguments) => partner::execute(arguments).await,
         Command::Validate(arguments) => Ok(arguments.run()),
@@ -152,7 +163,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
 mod tests {
     use super::*;
 
-    /// The long help of a command and of all below it.
+    /// The long help of a command and of all commands below it.
     fn helps(command: &mut clap::Command, all: &mut Vec<String>) {
         all.push(command.render_long_help().to_string());
         for below in command.get_subcommands_mut() {

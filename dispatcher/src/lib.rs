@@ -5,25 +5,23 @@ compile_error!(
     "a bug in one event ends with that event because it unwinds: build the dispatcher with panic = \"unwind\""
 );
 
-/// In the library, so that benchmarks measure with it as well.
+/// In the library, so that benchmarks also use it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-pub mod backend;
-pub mod bus;
 pub mod command;
-mod digest;
 pub mod engine;
-pub mod flow;
-pub mod history;
+mod explanation;
 pub mod logging;
-pub mod manifest;
-pub mod metrics;
+pub mod manifest_source;
 pub mod observer;
+pub mod onboarding;
 pub mod operator;
-pub mod origin;
-pub mod plan;
+mod paint;
+pub mod republish;
 pub mod server;
-pub mod standing;
-pub mod template;
-pub mod traces;
+mod size;
+pub mod step_counts;
+
+use rules::{flow, manifest, plan};
+use telemetry::{metrics, traces};

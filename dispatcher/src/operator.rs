@@ -1,22 +1,22 @@
-//! What operators do to dead letters, on the pages, over the API and on the command line: done, logged, and written down with who
-//! and when.
+//! What operators do to dead letters, on the pages, over the API and on the command line: each action is carried out,
+//! logged, and recorded with name and time.
 
 use chrono::Utc;
 
-use crate::bus::{Bus, DeadLetter, Error, Result};
-use crate::history::{Act, History};
-use crate::logging::masked;
+use bus::{Bus, DeadLetter, Error, Result};
+use history::{Act, History};
+use job::masked;
 
-/// Who asks.
+/// The operator of an action.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    /// The name given, or how the request came.
+    /// The given name, or the way in which the request came.
     pub name: String,
-    /// From where.
+    /// The address that it came from.
     pub address: String,
 }
 
-/// What is done.
+/// The action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
@@ -27,7 +27,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// For people and tables.
+    /// The word for messages and tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Replay => "replay",
@@ -36,8 +36,8 @@ impl Verb {
     }
 }
 
-/// One dead letter; `None` when there is none of this number. A replay says where it was published. Without a history nothing is
-/// written down.
+/// Handles one dead letter; `None` if there is none with this number. A replay returns where it was published.
+/// Without a history, nothing is recorded.
 pub async fn act(
     bus: &Bus,
     history: Option<&History>,
@@ -45,7 +45,16 @@ pub async fn act(
     verb: Verb,
     number: u64,
 ) -> Result<Option<u64>> {
-    let Some(letter) = bus.dead_letter_by_number(number).await? else { return Ok(None) };
+    let letter = match bus.dead_letter_by_number(number).await {
+        Ok(Some(letter)) => letter,
+        Ok(None) => return Ok(None),
+        // An unreadable letter can still be removed.
+        Err(error) if verb == Verb::Drop && !error.try_again() => {
+            tracing::info!(operator = operator.name, dead_letter = number, error = %error, "an unreadable dead letter is dropped");
+            return Ok(bus.drop_dead_letter(number).await?.then_some(0));
+        }
+        Err(error) => return Err(error),
+    };
     let done = match verb {
         Verb::Replay => bus.replay(number).await.map(|receipt| receipt.map(|receipt| receipt.sequence)),
         Verb::Drop => drop_letter(bus, history, &letter).await,
@@ -54,11 +63,11 @@ pub async fn act(
     done
 }
 
-/// First its customer is told: a letter that is left after a crash is dropped again, but nobody would look for a customer that is stuck
-/// without one.
+/// Marks the customer's runs first. After a crash in between, the letter is still there and is dropped again; the
+/// other way round, nobody would notice a stuck customer without a letter.
 async fn drop_letter(bus: &Bus, history: Option<&History>, letter: &DeadLetter) -> Result<Option<u64>> {
-    if let Some(history) = history {
-        let (customer, event) = (&letter.info.customer, &letter.info.event_id);
+    if let Some(history) = history.filter(|_| !letter.info.event_id.is_empty()) {
+        let (customer, event) = (&letter.info.flow_key, &letter.info.event_id);
         history.give_up(customer, event, &letter.subject).await.map_err(|error| {
             Error::Unavailable(format!("nothing is dropped, because the history cannot be written: {error}"))
         })?;
@@ -97,10 +106,10 @@ async fn note(
         dead_letter: letter.number,
         nats_subject: letter.subject.clone(),
         event_id: letter.info.event_id.clone(),
-        customer: letter.info.customer.clone(),
+        flow_key: letter.info.flow_key.clone(),
         outcome,
     };
     if let Err(error) = history.note(&act).await {
-        tracing::warn!(error = %error, "what the operator did stands in the log alone");
+        tracing::warn!(error = %error, "what the operator did is in the log only");
     }
 }

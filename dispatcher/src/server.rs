@@ -1,15 +1,21 @@
 //! The dispatcher over HTTP: events in, health, metrics, dead letters, and pages for people.
 //!
-//! `POST /events` and everything that changes something ask for a token wherever the server is not on loopback.
+//! `POST /events`, and every request that changes something, needs a token if the server can be reached from other
+//! machines.
 
 mod access;
+mod body;
+mod connection;
 mod dead_letters;
 mod events;
+mod format;
 mod metrics;
 mod operator;
 mod page;
+mod page_slots;
 mod session;
 mod snapshot;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -27,24 +33,23 @@ use shared::error::{Error, Result};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::backend::Backend;
-use crate::bus::Bus;
-use crate::engine::rules::Rules;
-use crate::engine::stop::Stop;
-use crate::history::History;
+use crate::engine::parked::Parked;
+use crate::manifest_source::Rules;
 use crate::metrics::Metrics;
+use crate::onboarding::Customers;
 use crate::plan::{Cluster, Policy};
+use backend::Backend;
+use bus::Bus;
+use history::History;
+use job::stop::Stop;
 
 pub use access::Tokens;
-pub(crate) use dead_letters::view;
+pub use connection::{serve, serve_one};
 
-/// An event with more bytes than this is refused: NATS takes 1 MiB by default.
-const MAX_EVENT_BYTES: usize = 1 << 20;
-
-/// Ready means: a fetch had an answer within this time.
+/// The dispatcher is ready if a fetch was answered within this time.
 const FETCHED_WITHIN: Duration = Duration::from_secs(30);
 
-/// What the handlers see. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App(Arc<Inner>);
 
@@ -54,19 +59,22 @@ struct Inner {
     backend: Backend,
     rules: Rules,
     metrics: Metrics,
+    parked: Parked,
     history: History,
+    customers: Customers,
     cluster: Cluster,
     policy: Policy,
     tokens: Tokens,
     stop: Stop,
-    /// Logins that are looked at at once.
-    logins: Semaphore,
+    sessions: session::Sessions,
+    /// Turns for answering requests with a wrong token.
+    wrong_tokens: Semaphore,
+    bodies: body::Room,
+    page_slots: page_slots::PageSlots,
     snapshot: snapshot::Cached,
-    /// Places for pages that follow what happens.
-    streams: Arc<Semaphore>,
 }
 
-/// What the handlers are given.
+/// The parts that the handlers use.
 #[derive(Debug)]
 pub struct AppParts {
     /// Events and dead letters.
@@ -75,57 +83,72 @@ pub struct AppParts {
     pub backend: Backend,
     /// The manifests in force.
     pub rules: Rules,
-    /// What this process has counted.
+    /// The metrics of this process.
     pub metrics: Metrics,
-    /// What became of every Job.
+    /// Events that wait for a trigger.
+    pub parked: Parked,
+    /// The runs of all Jobs.
     pub history: History,
     /// The cluster that selectors are matched against.
     pub cluster: Cluster,
-    /// What a rendered Job may be.
+    /// What a rendered Job may contain.
     pub policy: Policy,
-    /// Who may do what.
+    /// Who is allowed to do what.
     pub tokens: Tokens,
-    /// When to end what would go on for ever.
+    /// Tells endless answers when to end.
     pub stop: Stop,
 }
 
+impl Inner {
+    /// Why no event can start a Job; `None` if one can.
+    fn idle(&self) -> Option<String> {
+        self.rules.idle(&self.cluster)
+    }
+}
+
 impl App {
-    /// What the handlers work on.
+    /// The state, as the handlers see it.
     pub fn new(parts: AppParts) -> Self {
-        let AppParts { bus, backend, rules, metrics, history, cluster, policy, tokens, stop } = parts;
-        let streams = Arc::new(Semaphore::new(page::STREAMS));
-        let snapshot = snapshot::Cached::default();
+        let AppParts { bus, backend, rules, metrics, parked, history, cluster, policy, tokens, stop } = parts;
+        let sessions = session::Sessions::new(tokens.admin.as_ref(), &history);
         Self(Arc::new(Inner {
             bus,
             backend,
             rules,
             metrics,
+            parked,
+            customers: Customers::new(history.clone()),
             history,
             cluster,
             policy,
             tokens,
             stop,
-            logins: Semaphore::new(4),
-            snapshot,
-            streams,
+            sessions,
+            wrong_tokens: Semaphore::new(access::WRONG_AT_ONCE),
+            bodies: body::Room::default(),
+            page_slots: page_slots::PageSlots::default(),
+            snapshot: snapshot::Cached::default(),
         }))
     }
 
-    /// Every path.
+    /// The routes.
     pub fn router(self) -> Router {
         let administration = Router::new()
             .route("/api/dead-letters", get(dead_letters::list))
             .route("/api/dead-letters/{number}", get(dead_letters::show).delete(dead_letters::discard))
             .route("/api/dead-letters/{number}/replay", post(dead_letters::replay))
             .route_layer(from_fn_with_state(self.clone(), dead_letters::guard));
+        let events = Router::new()
+            .route("/events", post(events::receive).options(events::handshake))
+            .route_layer(from_fn_with_state(self.clone(), events::guard));
         Router::new()
             .merge(administration)
-            .merge(page::router())
-            .route("/events", post(events::receive))
+            .merge(events)
+            .merge(page::router(&self))
             .route("/healthz", get(|| async { "alive\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics::show))
-            .layer(DefaultBodyLimit::max(MAX_EVENT_BYTES))
+            .layer(from_fn_with_state(self.clone(), access::refuse_foreign_name))
             .with_state(self)
     }
 }
@@ -138,18 +161,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Serves until told to stop.
-pub async fn serve(listener: TcpListener, router: Router, stop: Stop) {
-    let ending = async move { stop.ending().await };
-    if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(ending)
-        .await
-    {
-        tracing::error!(error = %error, "the HTTP server ended");
-    }
-}
-
-/// Ready: the bus answers and the backend answers. What is wrong is said either way.
+/// Ready if the bus and the backend answer. The answer always says what is wrong.
 async fn ready(State(App(app)): State<App>) -> Response {
     let health = app.bus.check(FETCHED_WITHIN).await;
     let mut problems = Vec::new();
@@ -157,10 +169,11 @@ async fn ready(State(App(app)): State<App>) -> Response {
     if let Err(error) = app.backend.check().await {
         problems.push(format!("backend {}: {error}", app.backend.name()));
     }
+    problems.extend(app.idle());
     let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut lines = if problems.is_empty() { vec!["ready".to_owned()] } else { problems };
-    lines.extend(
-        app.rules.state().refused.map(|why| format!("manifests refused, those before in force: {why}")),
-    );
+    lines.extend(app.rules.state().refused.map(|why| format!("manifests refused, in part or whole: {why}")));
+    lines.extend(app.parked.words());
+    lines.extend(app.history.problem().map(|problem| format!("history late, Jobs run on: {problem}")));
     (status, lines.join("\n") + "\n").into_response()
 }

@@ -1,25 +1,35 @@
-//! Where a worker publishes what follows: JetStream, or the HTTP address in `K_SINK`.
+//! Where a worker publishes the following events: JetStream, or the HTTP address in `K_SINK`.
 //!
-//! Reads `K_SINK` and `SINK_TOKEN`, else what [`crate::nats`] reads; `NATS_SUBJECT` overrides the subject.
+//! Reads `K_SINK` and `SINK_TOKEN`, otherwise what [`crate::nats`] reads; `NATS_SUBJECT` changes the subject.
 
 use async_nats::HeaderMap;
+use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::{self, Context, ErrorCode};
-use serde::Deserialize;
 
-use crate::config::{Environment, Secret};
-use crate::error::{Error, Result};
+use crate::config::{Described, Environment, Secret, Variables as _};
+use crate::error::{Class, Error, Result};
 use crate::event::{CONTENT_TYPE, Kind, Outgoing};
-use crate::http::{Client, Endpoint};
-use crate::nats;
+use crate::http::{self, Client, Endpoint};
+use crate::{nats, variables};
 
-#[derive(Deserialize)]
-struct Settings {
-    k_sink: Option<String>,
-    sink_token: Option<Secret>,
+variables! {
+    struct Variables {
+        settings {
+            sink: Option<Secret> = "K_SINK", "publish by HTTP to this address instead of NATS";
+            sink_token: Option<Secret> = "SINK_TOKEN", "its bearer token";
+        }
+        groups { nats: nats::Settings; http: http::Settings; }
+    }
 }
 
-/// Where to publish, read and checked but not connected.
+variables! {
+    struct Override {
+        settings { subject: Option<Secret> = "NATS_SUBJECT", "publish to this subject instead of the event's own"; }
+    }
+}
+
+/// Where to publish: checked but not connected.
 #[derive(Clone)]
 pub enum Destination {
     /// A JetStream stream.
@@ -28,30 +38,39 @@ pub enum Destination {
     Sink(Client, Endpoint),
 }
 
-/// A destination that is ready.
+/// A connected destination.
 pub enum Publisher {
-    /// Connected to NATS, with the stream that must take what is published.
-    JetStream(Box<Context>, String),
+    /// Connected to NATS.
+    JetStream(Box<Stream>),
     /// An HTTP address.
     Sink(Client, Endpoint),
 }
 
 impl Destination {
-    /// Reads which one is configured.
+    /// Its variables, for the help.
+    pub(crate) fn variables() -> Vec<Described> {
+        [Variables::settings(), Override::settings()].concat()
+    }
+
+    /// The names of the variables that may contain a secret.
+    pub(crate) fn secrets() -> Vec<&'static str> {
+        [Variables::secrets(), Override::secrets()].concat()
+    }
+
+    /// Reads the configured destination.
     pub fn read(environment: &Environment) -> Result<Self> {
-        let settings: Settings = environment.read()?;
-        if let Some(url) = settings.k_sink {
-            let endpoint = Endpoint::new("K_SINK", &url, settings.sink_token)?;
-            return Ok(Self::Sink(Client::read(environment)?, endpoint));
+        let variables = Variables::read(environment)?;
+        if let Some(url) = variables.sink {
+            let endpoint = Endpoint::new("K_SINK", &url, variables.sink_token)?;
+            return Ok(Self::Sink(Client::new(&variables.http)?, endpoint));
         }
-        let settings: nats::Settings = environment.read()?;
-        if settings.nats_server.is_none() {
+        if !variables.nats.is_set() {
             return Err(Error::configuration(
                 "neither NATS_SERVER nor K_SINK is set: there is nowhere to publish",
             ));
         }
-        settings.servers()?;
-        Ok(Self::JetStream(settings))
+        variables.nats.check()?;
+        Ok(Self::JetStream(variables.nats))
     }
 
     /// Connects.
@@ -59,43 +78,120 @@ impl Destination {
         match self {
             Self::Sink(client, endpoint) => Ok(Publisher::Sink(client, endpoint)),
             Self::JetStream(settings) => {
-                let client = settings.connect_once(name).await?;
-                Ok(Publisher::JetStream(Box::new(jetstream::new(client)), settings.nats_stream))
+                let (client, violations) = settings.connect_once(name).await?;
+                let context = jetstream::new(client.clone());
+                let name = settings.stream().to_owned();
+                Ok(Publisher::JetStream(Box::new(Stream { client, context, name, violations })))
             }
         }
     }
 }
 
 impl Publisher {
-    /// Publishes all and waits until each is acknowledged. One that was published before is acknowledged as well.
+    /// Publishes all events and waits until each is acknowledged. An event that was published before is acknowledged
+    /// as well.
     pub async fn publish(&self, events: &[Outgoing]) -> Result<()> {
         match self {
             Self::Sink(client, endpoint) => {
                 for event in events {
                     let mut endpoint = endpoint.clone();
                     endpoint.url.query_pairs_mut().append_pair("subject", &event.nats_subject);
-                    client.send(&endpoint, CONTENT_TYPE, Some(&event.id), event.payload.clone()).await?;
+                    client.publish(&endpoint, CONTENT_TYPE, &event.id, event.payload.clone()).await?;
                 }
                 Ok(())
             }
-            Self::JetStream(context, stream) => {
-                let mut pending = Vec::with_capacity(events.len());
-                for event in events {
-                    let mut headers = HeaderMap::new();
-                    headers.insert("Content-Type", CONTENT_TYPE);
-                    let message = jetstream::message::PublishMessage::build()
-                        .headers(headers)
-                        .message_id(&event.id)
-                        .expected_stream(stream)
-                        .payload(event.payload.clone().into());
-                    let sent = context.send_publish(event.nats_subject.clone(), message).await;
-                    pending.push((event, sent.map_err(|error| not_published(event, stream, error))?));
+            Self::JetStream(stream) => stream.publish(events).await,
+        }
+    }
+}
+
+/// A connection to NATS, and the stream that must take what is published.
+pub struct Stream {
+    client: async_nats::Client,
+    context: Context,
+    name: String,
+    violations: nats::Violations,
+}
+
+impl Stream {
+    async fn publish(&self, events: &[Outgoing]) -> Result<()> {
+        self.check_kept(events).await?;
+        let mut pending = Vec::with_capacity(events.len());
+        for event in events {
+            let mut headers = HeaderMap::new();
+            headers.insert("Content-Type", CONTENT_TYPE);
+            let message = jetstream::message::PublishMessage::build()
+                .headers(headers)
+                .message_id(&event.id)
+                .expected_stream(&self.name)
+                .payload(event.payload.clone().into());
+            let sent = self.context.send_publish(event.nats_subject.clone(), message).await;
+            pending.push((event, sent.map_err(|error| not_published(event, &self.name, error))?));
+        }
+        for (event, acknowledgement) in pending {
+            let answer =
+                self.violations.unless_refused(&event.nats_subject, acknowledgement.into_future()).await?;
+            if let Err(error) = answer {
+                if error.kind() == PublishErrorKind::StreamNotFound && self.is_without_jetstream().await {
+                    return Err(Error::configuration(
+                        "JetStream is off on the NATS server, or for this account: enable it with `jetstream {}` in the server's \
+                         configuration or the flag -js",
+                    ));
                 }
-                for (event, acknowledgement) in pending {
-                    acknowledgement.await.map_err(|error| not_published(event, stream, error))?;
-                }
-                Ok(())
+                return Err(not_published(event, &self.name, error));
             }
+        }
+        Ok(())
+    }
+
+    /// On a subject without a stream nobody answers, and neither does a server without JetStream.
+    async fn is_without_jetstream(&self) -> bool {
+        let asked = "$JS.API.INFO";
+        let answer =
+            self.violations.unless_refused(asked, Box::pin(self.client.request(asked, "".into()))).await;
+        match answer {
+            Ok(Ok(message)) => {
+                let value: serde_json::Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+                let number = value["error"]["err_code"].as_u64();
+                number.is_some_and(|number| nats::about(503, number) == Class::Configuration)
+            }
+            Ok(Err(error)) => error.kind() == RequestErrorKind::NoResponders,
+            Err(_) => false,
+        }
+    }
+
+    /// A subject that is not the flow's own must be one that the stream keeps, so that nobody else receives the
+    /// events.
+    async fn check_kept(&self, events: &[Outgoing]) -> Result<()> {
+        let mut others =
+            events.iter().map(|event| &event.nats_subject).filter(|name| Kind::from_subject(name).is_none());
+        let Some(other) = others.next() else { return Ok(()) };
+        let stream = &self.name;
+        let away = || Error::unavailable(format!("NATS does not say what stream {stream} keeps"));
+        // The library's type for a stream is large, and only one of its fields is needed.
+        let asked = format!("$JS.API.STREAM.INFO.{stream}");
+        let answer = Box::pin(self.client.request(asked.clone(), "".into()));
+        let answer =
+            self.violations.unless_refused(&asked, answer).await?.map_err(|error| away().because(error))?;
+        let info: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+        let kept = info["config"]["subjects"].as_array().ok_or_else(away)?;
+        if kept.iter().filter_map(|kept| kept.as_str()).any(|kept| kept == other || takes(kept, other)) {
+            return Ok(());
+        }
+        Err(Error::configuration(format!(
+            "NATS_SUBJECT is {other}, which stream {stream} does not keep: name a subject of the dispatcher's manifests"
+        )))
+    }
+}
+
+/// Whether a subject with wildcards matches this one.
+fn takes(kept: &str, subject: &str) -> bool {
+    let (mut kept, mut tokens) = (kept.split('.'), subject.split('.'));
+    loop {
+        match (kept.next(), tokens.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+            _ => return false,
         }
     }
 }
@@ -104,24 +200,31 @@ fn not_published(event: &Outgoing, stream: &str, error: jetstream::context::Publ
     let subject = &event.nats_subject;
     let cause =
         std::error::Error::source(&error).and_then(|source| source.downcast_ref::<jetstream::Error>());
-    match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => {
-            Error::input(format!("the event for {subject} is larger than NATS takes"))
+    match (error.kind(), cause) {
+        (PublishErrorKind::MaxPayloadExceeded, _) => {
+            Error::input(format!("the event for {subject} is larger than NATS takes (max_payload)"))
         }
-        PublishErrorKind::StreamNotFound => Error::unavailable(format!(
+        (PublishErrorKind::StreamNotFound, _) => Error::unavailable(format!(
             "no stream takes {subject}; the dispatcher creates {stream} when it starts"
         )),
-        _ if cause.is_some_and(|cause| cause.error_code() == ErrorCode::STREAM_NOT_MATCH) => {
+        (_, Some(cause)) if cause.error_code() == ErrorCode::STREAM_NOT_MATCH => {
             Error::configuration(format!("{subject} belongs to another stream than NATS_STREAM {stream}"))
         }
-        _ => Error::unavailable(format!("NATS did not acknowledge the event for {subject}")).because(error),
+        (_, Some(cause)) => {
+            let class = nats::about(u64::try_from(cause.code()).unwrap_or(0), cause.error_code().0);
+            Error::of(class, format!("stream {stream} does not take the event for {subject}")).because(error)
+        }
+        (_, None) => {
+            Error::unavailable(format!("NATS did not acknowledge the event for {subject}")).because(error)
+        }
     }
 }
 
-/// The subject a step publishes to: its own, unless `NATS_SUBJECT` names another. A shared Secret may hold one value
-/// for all workers, so one that would start the same step again or belongs to another event is refused.
+/// The subject that a step publishes on: its own, unless `NATS_SUBJECT` names another. A shared Secret may have one
+/// value for all workers, so a subject that would start the same step again, or belongs to another event, is refused.
 pub fn subject(environment: &Environment, trigger: Kind, emits: Kind) -> Result<String> {
-    let Some(wanted) = environment.get("NATS_SUBJECT") else { return Ok(emits.subject().to_owned()) };
+    let Some(wanted) = Override::read(environment)?.subject else { return Ok(emits.subject().to_owned()) };
+    let wanted = wanted.expose();
     match Kind::from_subject(wanted) {
         Some(kind) if kind == trigger => Err(Error::configuration(format!(
             "NATS_SUBJECT is {wanted}, which triggers this very step: the flow would never end; unset it"
@@ -130,6 +233,9 @@ pub fn subject(environment: &Environment, trigger: Kind, emits: Kind) -> Result<
             "NATS_SUBJECT is {wanted}, but this step emits {}; unset it or name another subject",
             emits.subject()
         ))),
+        _ if wanted.starts_with(['$', '_']) || wanted.split('.').any(|token| token == "dead-letters") => Err(
+            Error::configuration("NATS_SUBJECT is a subject of the NATS server itself, or of dead letters"),
+        ),
         _ if wanted.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>'))
             || wanted.split('.').any(str::is_empty) =>
         {
@@ -156,7 +262,9 @@ mod tests {
 
     #[test]
     fn a_subject_that_would_loop_or_lie_is_a_configuration_error() {
-        for bad in ["user-saved", "customer-saved", "a b", "a.>", "a..b"] {
+        let reserved =
+            ["$JS.API.STREAM.PURGE.a", "$KV.a.b", "_INBOX.a", "customer-onboarding.dead-letters.x"];
+        for bad in ["user-saved", "customer-saved", "a b", "a.>", "a..b"].into_iter().chain(reserved) {
             let error = subject_of(bad).unwrap_err();
             assert_eq!(error.class().exit_code(), 78, "{bad}");
             assert!(error.to_string().contains("NATS_SUBJECT"), "{error}");

@@ -1,4 +1,4 @@
-//! Days on which people work.
+//! Working days.
 
 use chrono::{Datelike, Days, NaiveDate, Weekday};
 

@@ -1,4 +1,5 @@
-//! The words of the domain: tiers, roles, names, addresses and a whole registration, each valid by construction.
+//! The types of the domain: tiers, roles, names, addresses and a whole registration. Each value is valid once it
+//! exists.
 
 mod awaited;
 mod known;
@@ -7,15 +8,17 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::config::Environment;
+use crate::address::{self, Address};
+use crate::config::{Described, Environment, FromText, Variables, trimmed};
 use crate::error::{Error, Result};
-use crate::event;
+use crate::event::{self, Announcement};
+use crate::{Announced, variables};
 
 pub use awaited::{await_users, taken_email};
-pub use known::refuse_takeover;
+pub use known::{known_users, refuse_takeover};
 
 /// Names and e-mail addresses have 1 to 64 characters.
 pub const MAX_CHARACTERS: usize = 64;
@@ -28,10 +31,10 @@ macro_rules! words {
         pub enum $name { $($(#[$variant_doc])* #[serde(rename = $word)] $variant),+ }
 
         impl $name {
-            /// Every one, in order.
+            /// All values, in order.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The word in events and in the database.
+            /// The text in events and in the database.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -47,9 +50,15 @@ macro_rules! words {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self> {
+                Self::from_text(text).map_err(|allowed| Error::input(format!("the {} {allowed}", $what)))
+            }
+        }
+
+        impl FromText for $name {
+            fn from_text(text: &str) -> std::result::Result<Self, String> {
                 Self::ALL.iter().copied().find(|one| one.as_str() == text).ok_or_else(|| {
                     let known: Vec<_> = Self::ALL.iter().map(|one| one.as_str()).collect();
-                    Error::input(format!("{:?} is not a {}; it is one of {}", shortened(text), $what, known.join(", ")))
+                    format!("is not one of {}", known.join(", "))
                 })
             }
         }
@@ -57,13 +66,13 @@ macro_rules! words {
 }
 
 words! {
-    /// What a customer subscribed to.
+    /// The tier that a customer has subscribed to.
     Tier, "subscription tier" {
-        /// The smallest.
+        /// The smallest tier.
         Basic = "basic",
-        /// The middle.
+        /// The middle tier.
         Groovy = "groovy",
-        /// The largest.
+        /// The largest tier.
         FarOut = "far-out",
     }
 }
@@ -80,40 +89,99 @@ words! {
     }
 }
 
-/// A customer's or user's name: 1 to 64 characters, no control characters, kept as given but for outer white space.
-pub fn name(what: &str, text: &str) -> Result<String> {
-    let text = text.trim();
-    length(what, text)?;
-    if text.chars().any(char::is_control) {
-        return Err(Error::input(format!("{what} holds a control character")));
-    }
-    Ok(text.to_owned())
-}
+/// A customer's or user's name: 1 to 64 characters, no control characters, unchanged except for surrounding white
+/// space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Name(String);
 
-/// An e-mail address: 1 to 64 characters, RFC 5321 syntax, in lower case so that it is unique whatever its case.
-pub fn email(what: &str, text: &str) -> Result<String> {
-    let text = text.trim();
-    length(what, text)?;
-    text.parse::<lettre::Address>()
-        .map_err(|error| Error::input(format!("{what} {text:?} is not an e-mail address")).because(error))?;
-    Ok(text.to_lowercase())
-}
+impl std::ops::Deref for Name {
+    type Target = str;
 
-/// The id of a customer or user.
-pub fn id(what: &str, text: &str) -> Result<Uuid> {
-    Uuid::try_parse(text.trim())
-        .map_err(|_| Error::input(format!("{what} {:?} is not a UUID", shortened(text))))
-}
-
-/// The customer that a Job names in `CUSTOMER_ID`; where it names none, one derived from these variables in this scope.
-pub fn id_or_derived(environment: &Environment, scope: &str, variables: &[&str]) -> Result<Uuid> {
-    match environment.get("CUSTOMER_ID") {
-        Some(text) => id("CUSTOMER_ID", text),
-        None => Ok(environment.identity(scope, variables)),
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 
-/// A shipping address as one text; an object is kept as JSON, an empty one is none.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromText for Name {
+    fn from_text(text: &str) -> std::result::Result<Self, String> {
+        let text = trimmed(text);
+        length(text)?;
+        if text.chars().any(char::is_control) {
+            return Err("holds a control character".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A name in an event's data.
+pub fn name(what: &str, text: &str) -> Result<Name> {
+    Name::from_text(text).map_err(|wrong| Error::input(format!("{what} {wrong}")))
+}
+
+variables! {
+    struct Given {
+        job {
+            id: Option<Uuid> = "CUSTOMER_ID", "UUID; derived from CUSTOMER_NAME where it is missing";
+            name: Name = "CUSTOMER_NAME", "1 to 64 characters";
+        }
+    }
+}
+
+/// The customer that a Job is about: a group of a step's variables.
+#[derive(Clone, Debug)]
+pub struct Customer {
+    /// The Job's id, or one that is derived from the other variables.
+    pub id: Uuid,
+    /// As it was registered.
+    pub name: Name,
+}
+
+impl Customer {
+    /// The following event: about this customer, with its name, its tier and these facts.
+    pub fn next(&self, tier: Tier, mut facts: Value) -> Announced {
+        facts["customer_name"] = json!(self.name);
+        facts["subscription_tier"] = json!(tier);
+        Ok(vec![Announcement { subject: self.id, data: facts }])
+    }
+}
+
+impl Variables for Customer {
+    fn job() -> Vec<Described> {
+        Given::job()
+    }
+
+    fn settings() -> Vec<Described> {
+        Given::settings()
+    }
+
+    fn secrets() -> Vec<&'static str> {
+        Given::secrets()
+    }
+
+    fn read(environment: &Environment) -> Result<Self> {
+        let Given { id, name } = Given::read(environment)?;
+        Ok(Self { id: given_or_derived(id, environment, "customer", &["CUSTOMER_NAME"]), name })
+    }
+}
+
+/// The customer that a Job names; if it names none, one that is derived from these variables in this scope.
+pub fn given_or_derived(
+    given: Option<Uuid>,
+    environment: &Environment,
+    scope: &str,
+    variables: &[&str],
+) -> Uuid {
+    given.unwrap_or_else(|| environment.identity(scope, variables))
+}
+
+/// A shipping address as one text. An object becomes JSON; an empty one is `None`.
 pub fn shipping_address(value: Option<&Value>) -> Result<Option<String>> {
     let text = match value {
         None | Some(Value::Null) => return Ok(None),
@@ -130,7 +198,13 @@ pub fn shipping_address(value: Option<&Value>) -> Result<Option<String>> {
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// The address as it was given: an object that was kept as JSON, or a text.
+/// The checked address in a Job's variable: a text or an object; `None` if there is none yet.
+pub fn given_shipping_address(text: Option<&str>) -> Result<Option<Value>> {
+    let address = text.map(given_address);
+    Ok(shipping_address(address.as_ref())?.and(address))
+}
+
+/// The address as it was given: an object that was stored as JSON, or a text.
 pub fn given_address(text: &str) -> Value {
     match serde_json::from_str(text) {
         Ok(object @ Value::Object(_)) => object,
@@ -138,36 +212,32 @@ pub fn given_address(text: &str) -> Value {
     }
 }
 
-/// The id of a user, the same for the same customer and address.
+/// The id of a user, always the same for one customer and address.
 pub fn user_id(customer: Uuid, email: &str) -> Uuid {
     event::derive_id(&format!("user\n{customer}\n{}", email.to_lowercase()))
 }
 
-fn length(what: &str, text: &str) -> Result<()> {
+fn length(text: &str) -> std::result::Result<(), String> {
     match text.chars().count() {
-        0 => Err(Error::input(format!("{what} is empty"))),
+        0 => Err("is empty".to_owned()),
         1..=MAX_CHARACTERS => Ok(()),
-        more => Err(Error::input(format!("{what} has {more} characters, more than {MAX_CHARACTERS}"))),
+        more => Err(format!("has {more} characters, more than {MAX_CHARACTERS}")),
     }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(MAX_CHARACTERS).collect()
 }
 
 /// A user of a registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct User {
     /// The user's name.
-    pub name: String,
-    /// The user's address, lower case.
-    pub email: String,
-    /// What the user may do.
+    pub name: Name,
+    /// The user's address.
+    pub email: Address,
+    /// The user's role.
     pub role: Role,
 }
 
-/// The users of an event's `data`: each valid, no address twice, exactly one owner.
-pub fn users(data: &Value) -> Result<Vec<User>> {
+/// The users in an event's `data`: each is valid, no address occurs twice, and exactly one is the owner.
+pub fn users(data: &Value, addresses: address::Rules) -> Result<Vec<User>> {
     let listed = match data.get("users") {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(listed)) => listed,
@@ -183,11 +253,11 @@ pub fn users(data: &Value) -> Result<Vec<User>> {
         };
         let user = User {
             name: name(&format!("users[{index}].name"), field("name")?)?,
-            email: email(&format!("users[{index}].email"), field("email")?)?,
+            email: addresses.address(&format!("users[{index}].email"), field("email")?)?,
             role: field("role")?.parse()?,
         };
         if users.iter().any(|other| other.email == user.email) {
-            return Err(Error::input(format!("users[{index}].email is there twice")));
+            return Err(Error::input(format!("users[{index}].email occurs twice")));
         }
         users.push(user);
     }
@@ -220,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_name_has_1_to_64_characters_not_bytes() {
-        assert_eq!(name("COMPANY_NAME", " Café 😀 ").unwrap(), "Café 😀");
+        assert_eq!(&*name("COMPANY_NAME", " Café 😀 ").unwrap(), "Café 😀");
         assert!(name("COMPANY_NAME", &"é".repeat(64)).is_ok());
         assert!(message(name("COMPANY_NAME", &"é".repeat(65))).contains("COMPANY_NAME has 65 characters"));
         assert_eq!(message(name("COMPANY_NAME", "  ")), "COMPANY_NAME is empty");
@@ -228,16 +298,8 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_checked_and_lowered() {
-        assert_eq!(email("USER_EMAIL", "Ann@Example.COM").unwrap(), "ann@example.com");
-        for bad in ["ann", "ann@", "@example.com", "a b@example.com", "ann@exa mple.com", "a@b\r\nBcc: c@d.e"]
-        {
-            message(email("USER_EMAIL", bad));
-        }
-    }
-
-    #[test]
     fn exactly_one_owner_and_no_address_twice() {
+        let users = |data: &Value| users(data, address::Rules::default());
         let user = |email: &str, role: &str| json!({"name": "A", "email": email, "role": role});
         let owner = "customer_account_owner";
         assert_eq!(
@@ -250,7 +312,7 @@ mod tests {
                 .contains("2 users")
         );
         let twice = json!({"users": [user("a@x.io", owner), user("A@X.io", "admin_user")]});
-        assert!(message(users(&twice)).contains("users[1].email is there twice"));
+        assert!(message(users(&twice)).contains("users[1].email occurs twice"));
         assert!(message(users(&json!({"users": [{"name": "A"}]}))).contains("users[0].email"));
         assert_eq!(users(&json!({"name": "x"})).unwrap(), []);
     }

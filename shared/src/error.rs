@@ -1,14 +1,25 @@
-//! One error for everything that runs: what went wrong, and whether trying again helps.
+//! The error type of workers and dispatcher: what went wrong, and whether trying again helps.
+//!
+//! ```
+//! use shared::{Class, Error};
+//!
+//! let error = Error::unavailable("the vendor does not answer").because("timed out");
+//! assert_eq!(error.class(), Class::Unavailable);
+//! assert_eq!(error.class().exit_code(), 75);
+//! assert_eq!(error.to_string(), "the vendor does not answer: timed out");
+//! ```
 
 use std::fmt;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-/// The result of everything here.
+use crate::visible;
+
+/// The result type with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What kind of failure this is; it alone decides the exit code and whether the platform tries again.
+/// The class of a failure. It alone decides the exit code and whether the platform tries again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -16,11 +27,13 @@ pub enum Class {
     Input,
     /// Configuration is missing or wrong.
     Configuration,
-    /// A server is away, slow or asks us to come back later.
+    /// A server does not accept our password, token or the like. It may be about to change.
+    Credentials,
+    /// A server is away, slow, or asks us to come back later.
     Unavailable,
     /// We were asked to stop before the work was done.
     Stopped,
-    /// A broken invariant of ours.
+    /// A bug of ours.
     Bug,
 }
 
@@ -29,7 +42,7 @@ impl Class {
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Input => 65,
-            Self::Configuration => 78,
+            Self::Configuration | Self::Credentials => 78,
             Self::Unavailable | Self::Stopped => 75,
             Self::Bug => 70,
         }
@@ -40,7 +53,7 @@ impl Class {
         matches!(self, Self::Unavailable | Self::Stopped)
     }
 
-    /// The class behind an exit code of ours; `None` for 0 and for codes we never use.
+    /// The class of one of our exit codes; `None` for 0 and for codes that we never use.
     pub const fn from_exit_code(code: i32) -> Option<Self> {
         match code {
             65 => Some(Self::Input),
@@ -61,58 +74,64 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(class: Class, message: impl Into<String>) -> Self {
+    /// A failure of this class.
+    pub fn of(class: Class, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), source: None }
     }
 
     /// The input can never work.
     pub fn input(message: impl Into<String>) -> Self {
-        Self::new(Class::Input, message)
+        Self::of(Class::Input, message)
     }
 
     /// Configuration is missing or wrong.
     pub fn configuration(message: impl Into<String>) -> Self {
-        Self::new(Class::Configuration, message)
+        Self::of(Class::Configuration, message)
+    }
+
+    /// A server does not accept our password, token or the like.
+    pub fn credentials(message: impl Into<String>) -> Self {
+        Self::of(Class::Credentials, message)
     }
 
     /// A server is away; trying again later may help.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(Class::Unavailable, message)
+        Self::of(Class::Unavailable, message)
     }
 
-    /// Asked to stop.
+    /// We were asked to stop.
     pub fn stopped(message: impl Into<String>) -> Self {
-        Self::new(Class::Stopped, message)
+        Self::of(Class::Stopped, message)
     }
 
-    /// A broken invariant.
+    /// A bug of ours.
     pub fn bug(message: impl Into<String>) -> Self {
-        Self::new(Class::Bug, message)
+        Self::of(Class::Bug, message)
     }
 
-    /// The same error with its cause.
+    /// The same error, with its cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What kind of failure this is.
+    /// The class of this failure.
     pub const fn class(&self) -> Class {
         self.class
     }
 }
 
-/// The message, then each cause that says something new.
+/// The message, then each cause that adds something.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        f.write_str(&visible::lines(&self.message))?;
         let mut said = self.message.clone();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             let text = error.to_string();
             if !said.contains(&text) {
-                write!(f, ": {text}")?;
+                write!(f, ": {}", visible::lines(&text))?;
                 said = text;
             }
             cause = error.source();
@@ -142,6 +161,7 @@ mod tests {
         let table = [
             (Class::Input, 65, false),
             (Class::Configuration, 78, false),
+            (Class::Credentials, 78, false),
             (Class::Unavailable, 75, true),
             (Class::Stopped, 75, true),
             (Class::Bug, 70, false),

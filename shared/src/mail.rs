@@ -1,48 +1,49 @@
-//! Mail: over SMTP, or as files for those who have no mail server.
+//! Sends mail: over SMTP, or as files if there is no mail server.
 //!
-//! Reads `SMTP_SERVER` (or `SMTP_HOST`), `SMTP_PORT`, `SMTP_USER`, `SMTP_PASS` (or `SMTP_PASSWORD`), `SMTP_FROM`, `SMTP_TLS` (`none`, `opportunistic`,
-//! `starttls`, `tls`), `SMTP_CA` (a PEM file); or `MAIL_DIR`, a folder that takes each mail as an `.eml` file.
+//! Reads `SMTP_SERVER` (or `SMTP_HOST`), `SMTP_PORT`, `SMTP_USER`, `SMTP_PASS` (or `SMTP_PASSWORD`), `SMTP_FROM`,
+//! `SMTP_TLS` (`none`, `opportunistic`, `starttls`, `tls`) and `SMTP_CA` (a PEM file); or `MAIL_DIR`, a folder in
+//! which each mail becomes an `.eml` file.
 
+mod answer;
+mod conversation;
 mod smtp;
-
-use std::path::PathBuf;
 
 use chrono::Utc;
 use lettre::Message;
 use lettre::message::{Mailbox, MultiPart, SinglePart};
-use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::config::Environment;
-use crate::database::{Connection, Failure};
+use crate::address::{Address, Rules};
+use crate::config::{FilePath, Secret};
+use crate::database::{Connection, Failure, Statement};
 use crate::error::{Error, Result};
 use crate::event::derive_id;
+use crate::{private, variables};
 
 const DEFAULT_SENDER: &str = "Knapscen <onboarding@knapscen.disco>";
 const MESSAGE_ID_DOMAIN: &str = "knapscen.disco";
 
-#[derive(Deserialize)]
-struct Settings {
-    mail_dir: Option<PathBuf>,
-    smtp_from: Option<String>,
+variables! {
+    /// How mail is sent.
+    pub struct Settings {
+        settings {
+            from: Option<Secret> = "SMTP_FROM", "the sender, such as \"Knapscen <hello@example.com>\"";
+            directory: Option<FilePath> = "MAIL_DIR", "write mails as .eml files here instead";
+        }
+        groups { smtp: smtp::Variables; addresses: Rules; }
+    }
 }
 
-/// The variables of this module, for `--help`.
-pub const SETTINGS: &[(&str, &str)] = &[
-    ("SMTP_SERVER, SMTP_PORT", "the mail server (also SMTP_HOST); port 25, 587 or 465 by SMTP_TLS"),
-    ("SMTP_USER, SMTP_PASS", "its credentials (also SMTP_PASSWORD)"),
-    ("SMTP_FROM", "the sender, such as \"Knapscen <hello@example.com>\""),
-    ("SMTP_TLS, SMTP_CA", "none, opportunistic, starttls, tls; a PEM file"),
-    ("MAIL_DIR", "write mails as .eml files here instead"),
-];
+/// How long a step that sends a mail may take. The mail server alone may take ten minutes.
+pub const STEP_TIMEOUT_SECONDS: u32 = 720;
 
 /// A mail to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// The `Message-ID`, without angle brackets: the same for every repeat.
+    /// The `Message-ID` without angle brackets, the same for every repeat.
     pub message_id: String,
     /// The recipient's name, if known, and address.
-    pub to: (Option<String>, String),
+    pub to: (Option<String>, Address),
     /// The subject line.
     pub subject: String,
     /// The body as plain text.
@@ -59,73 +60,62 @@ pub struct Mailer {
 
 enum Transport {
     Smtp(smtp::Settings),
-    Directory(PathBuf),
+    Directory(FilePath),
 }
 
-/// The `Message-ID` of the mail that `step` sends because of this event: derived, so that a repeat carries the same.
+/// The `Message-ID` of the mail that `step` sends because of this event. It is derived, so that a repeat has the same
+/// one.
 pub fn message_id(event_id: &str, step: &str, subject: Uuid) -> String {
     format!("{}@{MESSAGE_ID_DOMAIN}", derive_id(&format!("mail\n{event_id}\n{step}\n{subject}")))
 }
 
-/// Notes that a mail was sent. A replay of its event sends the same one: then it is noted already.
+/// Records that a mail was sent. A replay of its event sends the same mail, which is already recorded then.
 pub async fn record(database: &mut Connection, message_id: &str, customer: Uuid, kind: &str) -> Result<()> {
-    let noted = database
-        .execute(
-            "INSERT INTO sent_mails (message_id, customer_id, kind, sent_at) VALUES (?, ?, ?, ?)",
-            &[message_id.into(), customer.into(), kind.into(), Utc::now().into()],
-        )
-        .await;
-    match noted {
+    let note = Statement::new("INSERT INTO sent_mails (message_id, customer_id, kind, sent_at) VALUES ")
+        .row([message_id.into(), customer.into(), kind.into(), Utc::now().into()]);
+    match database.run(note).await {
         Ok(_) | Err(Failure::Duplicate(_)) => Ok(()),
         Err(Failure::Other(error)) => Err(error),
     }
 }
 
 impl Mailer {
-    /// Whether any way to send mail is configured.
-    pub fn is_configured(environment: &Environment) -> bool {
-        ["SMTP_SERVER", "MAIL_DIR"].into_iter().any(|name| environment.get(name).is_some())
-    }
-
-    /// Reads how to send.
-    pub fn read(environment: &Environment) -> Result<Self> {
-        let settings: Settings = environment.read()?;
-        let from = settings.smtp_from.as_deref().unwrap_or(DEFAULT_SENDER);
-        let from = from.parse().map_err(|error| {
+    /// Checks the settings.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let from = settings.from.as_ref().map_or(DEFAULT_SENDER, Secret::expose);
+        let from: Mailbox = from.parse().map_err(|_| {
             Error::configuration("SMTP_FROM is not an address such as \"Knapscen <hello@example.com>\"")
-                .because(error)
         })?;
-        let transport = match settings.mail_dir {
+        let address = settings.addresses.configured("SMTP_FROM", from.email.as_ref())?;
+        let from = Mailbox::new(from.name, mailed(&address)?);
+        let transport = match settings.directory {
             Some(directory) => Transport::Directory(directory),
-            None => Transport::Smtp(smtp::Settings::read(environment)?),
+            None => Transport::Smtp(smtp::Settings::new(settings.smtp)?),
         };
         Ok(Self { from, transport })
     }
 
-    /// Sends one mail; when it returns, the server has taken it or the file is there.
+    /// Sends one mail. When it returns, the server has accepted the mail, or the file exists.
     pub async fn send(&self, mail: &Mail) -> Result<()> {
         let message = self.message(mail)?;
         match &self.transport {
             Transport::Smtp(settings) => settings.send(&message).await,
             Transport::Directory(directory) => {
-                let path = directory.join(format!("{}.eml", mail.message_id));
+                let path = directory.as_path().join(format!("{}.eml", mail.message_id));
                 let cannot = |error: std::io::Error| {
-                    Error::unavailable(format!("cannot write the mail to {}", path.display())).because(error)
+                    Error::unavailable(format!("cannot write the mail into MAIL_DIR ({directory})"))
+                        .because(error)
                 };
-                // Under its final name only when it is whole; a repeat writes the same file again.
-                let part = path.with_extension("part");
-                std::fs::create_dir_all(directory).map_err(cannot)?;
-                std::fs::write(&part, message.formatted()).map_err(cannot)?;
-                std::fs::rename(&part, &path).map_err(cannot)
+                private::folder(directory.as_path()).map_err(cannot)?;
+                // It gets its final name when it is complete. A repeat writes the same file again.
+                private::write(&path, &message.formatted()).map_err(cannot)
             }
         }
     }
 
     fn message(&self, mail: &Mail) -> Result<Message> {
         let (name, address) = &mail.to;
-        let address = address
-            .parse()
-            .map_err(|error| Error::input(format!("{address:?} is not an e-mail address")).because(error))?;
+        let address = mailed(address)?;
         let body = MultiPart::alternative()
             .singlepart(SinglePart::plain(mail.text.clone()))
             .singlepart(SinglePart::html(mail.html.clone()));
@@ -140,12 +130,22 @@ impl Mailer {
     }
 }
 
-/// A header holds no control characters.
+/// An address in the library's type. Our addresses are checked so that it accepts them.
+fn mailed(address: &Address) -> Result<lettre::Address> {
+    address.parse().map_err(|error| Error::bug("the mail library refuses a valid address").because(error))
+}
+
+/// The meaning of a mail server's answers, with the exit code, for the documents.
+pub fn answers() -> Vec<(String, u8)> {
+    answer::rows()
+}
+
+/// A header without control characters.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// RFC 3834: no vacation notice, please.
+/// RFC 3834: asks for no automatic replies.
 #[derive(Clone)]
 struct AutoSubmitted;
 
@@ -165,12 +165,23 @@ impl lettre::message::header::Header for AutoSubmitted {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustls::ServerConfig;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls_pki_types::pem::PemObject;
+    use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
+    use crate::config::{Environment, Variables};
 
     fn mail(name: &str) -> Mail {
         Mail {
             message_id: message_id("e1", "send-welcome-email", derive_id("c")),
-            to: (Some(name.to_owned()), "ann@example.com".to_owned()),
+            to: (Some(name.to_owned()), Rules::default().address("to", "ann@example.com").unwrap()),
             subject: format!("Welcome, {name}"),
             text: "Hello".to_owned(),
             html: "<p>Hello</p>".to_owned(),
@@ -181,7 +192,7 @@ mod tests {
     async fn a_mail_becomes_a_file_and_a_repeat_the_same_file() {
         let directory = tempfile::tempdir().unwrap();
         let environment = Environment::from_pairs([("MAIL_DIR", directory.path().to_str().unwrap())]);
-        let mailer = Mailer::read(&environment).unwrap();
+        let mailer = Mailer::new(Settings::read(&environment).unwrap()).unwrap();
         mailer.send(&mail("Ann")).await.unwrap();
         mailer.send(&mail("Ann")).await.unwrap();
         let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|f| f.unwrap().path()).collect();
@@ -191,9 +202,120 @@ mod tests {
         assert!(text.contains("Auto-Submitted: auto-generated"));
     }
 
+    /// How a server writes the last line of an answer.
+    type Form = fn(u16) -> Vec<u8>;
+
+    const FORMS: &[(&str, Form)] = &[
+        ("as usual", |code| format!("{code} ok\r\n").into_bytes()),
+        ("no text", |code| format!("{code}\r\n").into_bytes()),
+        ("bare LF", |code| format!("{code} ok\n").into_bytes()),
+        ("Latin-1", |code| [format!("{code} ").as_bytes(), b"\xfcbernommen\r\n"].concat()),
+        ("a long line", |code| format!("{code} {}\r\n", "x".repeat(70_000)).into_bytes()),
+        ("many lines", |code| {
+            format!("{}{code} end\r\n", format!("{code}-line\r\n").repeat(5000)).into_bytes()
+        }),
+    ];
+
+    /// Answers each command in this form until STARTTLS or the end. Returns how many mails came.
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, form: Form, tls: &str) -> usize {
+        let mut stream = BufReader::new(stream);
+        let mut mails = 0;
+        let mut is_data = false;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                return mails;
+            }
+            let code = match line.trim_end() {
+                "." => {
+                    (is_data, mails) = (false, mails + 1);
+                    250
+                }
+                _ if is_data => continue,
+                "DATA" => {
+                    is_data = true;
+                    354
+                }
+                "STARTTLS" | "QUIT" => 220,
+                _ => 250,
+            };
+            if tls == "starttls" && line.starts_with("EHLO") {
+                stream.write_all(b"250-x\n250-STARTTLS\r\n").await.unwrap();
+            }
+            stream.write_all(&form(code)).await.unwrap();
+            stream.flush().await.unwrap();
+            if line.starts_with("STARTTLS") {
+                return mails;
+            }
+        }
+    }
+
+    /// A certificate for loopback, made with `openssl`.
+    fn certificate(folder: &std::path::Path) -> TlsAcceptor {
+        let wanted = "[req]\ndistinguished_name=name\nx509_extensions=more\nprompt=no\n[name]\nCN=localhost\n[more]\nsubjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
+        std::fs::write(folder.join("wanted"), wanted).unwrap();
+        let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -config wanted -keyout key.pem -out ca.pem";
+        let made = std::process::Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let chain = vec![CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_the_server_takes_is_sent_once_whatever_form_its_answers_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let acceptor = certificate(folder.path());
+        for tls in ["none", "starttls", "tls"] {
+            for (name, form) in FORMS {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let port = listener.local_addr().unwrap().port().to_string();
+                let ca = folder.path().join("ca.pem").display().to_string();
+                let environment = Environment::from_pairs([
+                    ("SMTP_SERVER", "127.0.0.1"),
+                    ("SMTP_PORT", &port),
+                    ("SMTP_TLS", tls),
+                    ("SMTP_CA", &ca),
+                ]);
+                let mailer = Mailer::new(Settings::read(&environment).unwrap()).unwrap();
+                let server = async {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    if tls == "tls" {
+                        let mut stream = acceptor.accept(stream).await.unwrap();
+                        stream.write_all(&form(220)).await.unwrap();
+                        return answer(&mut stream, *form, "").await;
+                    }
+                    stream.write_all(&form(220)).await.unwrap();
+                    let mails = answer(&mut stream, *form, tls).await;
+                    if tls == "none" {
+                        return mails;
+                    }
+                    let mut stream = acceptor.accept(stream).await.unwrap();
+                    mails + answer(&mut stream, *form, "").await
+                };
+                let ann = mail("Ann");
+                let talk = async { tokio::join!(mailer.send(&ann), server) };
+                let ended = tokio::time::timeout(Duration::from_secs(20), talk).await;
+                let (sent, mails) = ended.unwrap_or_else(|_| panic!("{tls}, {name}: no end"));
+                assert!(sent.is_ok() && mails == 1, "{tls}, {name}: {sent:?}, {mails} mails");
+            }
+        }
+    }
+
     #[test]
     fn a_hostile_name_adds_no_header() {
-        let mailer = Mailer::read(&Environment::from_pairs([("MAIL_DIR", "/nowhere")])).unwrap();
+        let environment = Environment::from_pairs([("MAIL_DIR", "/nowhere")]);
+        let mailer = Mailer::new(Settings::read(&environment).unwrap()).unwrap();
         let text = mailer.message(&mail("Ann\r\nBcc: eve@example.com\r\n\r\nhi")).unwrap().formatted();
         let text = String::from_utf8(text).unwrap();
         assert!(!text.lines().any(|line| line.starts_with("Bcc:")), "{text}");

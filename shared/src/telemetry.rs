@@ -1,7 +1,16 @@
-//! What a run tells about itself: how long each phase took, which trace it belongs to, and its one result line.
+//! What a run reports about itself: the time of each phase, its trace, and its one result line.
 //!
-//! The line goes to the termination message file (`TERMINATION_LOG`, else `/dev/termination-log` where it exists) and
-//! is always the last line of the output. Workers export nothing else.
+//! The line is written to the termination message file (`TERMINATION_LOG`, otherwise `/dev/termination-log` if it
+//! exists), and is always the last line of the output. Workers export nothing else.
+//!
+//! ```
+//! use shared::telemetry::TraceContext;
+//!
+//! let first = TraceContext::parse_or_derive(None, "event-1");
+//! let next = first.child("event-1, save-user");
+//! assert_eq!(first.trace_id(), next.trace_id());
+//! assert_ne!(first.parent_id(), next.parent_id());
+//! ```
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,16 +19,17 @@ use std::time::Instant;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
+use crate::config::FilePath;
 use crate::error::{Class, Error};
-use crate::event;
+use crate::{event, private, visible};
 
-/// Kubernetes keeps this much of a termination message.
+/// The size that Kubernetes keeps of a termination message.
 const MAX_BYTES: usize = 4096;
 const MAX_MESSAGE_CHARACTERS: usize = 800;
 const MAX_LISTED_EVENTS: usize = 20;
 const KUBERNETES_PATH: &str = "/dev/termination-log";
 
-/// The phases of a run, in the order in which they follow each other; a run that ends early has the first of them.
+/// The phases of a run, in order. A run that ends early has only the first ones.
 pub const PHASES: [&str; 6] = ["validate", "connect", "claim", "act", "record", "publish"];
 
 /// The W3C trace context that a chain of events carries.
@@ -31,7 +41,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads a `traceparent`; where there is none, or a malformed one, the trace follows from `seed`.
+    /// Reads a `traceparent`. If it is missing or malformed, the trace is derived from `seed`.
     pub fn parse_or_derive(traceparent: Option<&str>, seed: &str) -> Self {
         traceparent.and_then(Self::parse).unwrap_or_else(|| {
             let trace_id = event::derive_id(&format!("trace\n{seed}")).simple().to_string();
@@ -65,7 +75,7 @@ impl TraceContext {
         &self.trace_id
     }
 
-    /// The span that the event was sent in, 16 hex digits.
+    /// The span in which the event was sent, 16 hex digits.
     pub fn parent_id(&self) -> &str {
         &self.parent_id
     }
@@ -75,7 +85,7 @@ impl TraceContext {
         u8::from_str_radix(&self.flags, 16).is_ok_and(|flags| flags & 1 == 1)
     }
 
-    /// The same trace under a new parent span whose id follows from `seed`.
+    /// The same trace with a new parent span, whose id is derived from `seed`.
     #[must_use]
     pub fn child(&self, seed: &str) -> Self {
         Self { parent_id: span_id(seed), ..self.clone() }
@@ -88,21 +98,21 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// The id of the span that stands for this seed: the same seed, the same span.
+/// The span id for this seed: always the same.
 pub fn span_id(seed: &str) -> String {
     event::derive_id(&format!("span\n{seed}")).simple().to_string()[..16].to_owned()
 }
 
-/// How a run ended, when it did not fail.
+/// How a successful run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The effect happened now.
+    /// The effect took place now.
     Done,
-    /// It had happened before; the recorded events were published again.
+    /// It had already taken place; the recorded events were published again.
     Repeated,
 }
 
-/// Collects what the result line says.
+/// Collects the contents of the result line.
 pub struct Report {
     step: &'static str,
     started_at: DateTime<Utc>,
@@ -119,10 +129,11 @@ impl Report {
         Self { step, started_at: Utc::now(), started: now, mark: now, phases: Map::new(), fields: Map::new() }
     }
 
-    /// Ends a phase: the time since the last one is its.
+    /// Ends a phase, which gets the time since the last one. If a phase comes again, its times are added.
     pub fn phase(&mut self, name: &str) {
         let now = Instant::now();
-        self.phases.insert(name.to_owned(), milliseconds(now - self.mark));
+        let before = self.phases.get(name).and_then(Value::as_f64).unwrap_or_default();
+        self.phases.insert(name.to_owned(), json!(before + milliseconds(now - self.mark)));
         self.mark = now;
     }
 
@@ -139,7 +150,7 @@ impl Report {
 
     /// The line, as JSON of at most 4096 bytes.
     pub fn line(mut self, end: Result<Outcome, &Error>) -> String {
-        self.phases.insert("total".to_owned(), milliseconds(self.started.elapsed()));
+        self.phases.insert("total".to_owned(), json!(milliseconds(self.started.elapsed())));
         let (outcome, exit_code) = match &end {
             Ok(Outcome::Done) => ("done", 0),
             Ok(Outcome::Repeated) => ("repeated", 0),
@@ -160,13 +171,14 @@ impl Report {
     }
 }
 
-/// The line in at most 4096 bytes: first the lists go, then the message is shortened.
+/// Shortens the line to 4096 bytes: first the lists are removed, then the message is cut.
 fn fitted(mut line: Value) -> String {
-    let mut text = line.to_string();
+    let written = |line: &Value| visible::json(&line.to_string()).into_owned();
+    let mut text = written(&line);
     if text.len() > MAX_BYTES {
         line["emitted"] = json!([]);
         line["event"] = Value::Null;
-        text = line.to_string();
+        text = written(&line);
     }
     while text.len() > MAX_BYTES {
         let Some(message) = line["error"]["message"].as_str().filter(|message| !message.is_empty()) else {
@@ -174,7 +186,7 @@ fn fitted(mut line: Value) -> String {
         };
         let half: String = message.chars().take(message.chars().count() / 2).collect();
         line["error"]["message"] = Value::String(half);
-        text = line.to_string();
+        text = written(&line);
     }
     text
 }
@@ -182,21 +194,21 @@ fn fitted(mut line: Value) -> String {
 const fn outcome_of(class: Class) -> &'static str {
     match class {
         Class::Input => "rejected",
-        Class::Configuration => "misconfigured",
+        Class::Configuration | Class::Credentials => "misconfigured",
         Class::Unavailable => "unavailable",
         Class::Stopped => "stopped",
         Class::Bug => "bug",
     }
 }
 
-fn milliseconds(duration: std::time::Duration) -> Value {
-    // Whole microseconds are exact in a double for 285 years.
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    // A double holds whole microseconds exactly for 285 years.
     #[expect(clippy::cast_precision_loss)]
     let value = duration.as_micros() as f64 / 1000.0;
-    json!(value)
+    value
 }
 
-/// Writes the line where the platform looks for it. A place that cannot be written must not change how a run ends.
+/// Writes the line where the platform reads it. If that fails, it must not change how the run ends.
 pub fn publish_line(line: &str) {
     use std::io::Write;
     let path = std::env::var_os("TERMINATION_LOG").map(PathBuf::from).or_else(|| {
@@ -204,12 +216,12 @@ pub fn publish_line(line: &str) {
         path.exists().then_some(path)
     });
     if let Some(path) = path
-        && let Err(error) = std::fs::write(&path, line)
+        && let Err(error) = private::fill(&path, line.as_bytes())
     {
         drop(writeln!(
             std::io::stderr(),
             "cannot write the termination message to {}: {error}",
-            path.display()
+            FilePath::from(path)
         ));
     }
     drop(writeln!(std::io::stdout(), "{line}"));
@@ -251,10 +263,11 @@ mod tests {
         let mut report = Report::start("save-customer");
         let ids = vec!["😀".repeat(100); 100];
         report.emitted(&ids.iter().map(String::as_str).collect::<Vec<_>>());
-        report.set("event", json!({ "id": "\u{1}".repeat(255) }));
-        let error = Error::input("\u{1}".repeat(5000));
+        report.set("event", json!({ "id": "\u{9b}".repeat(255) }));
+        let error = Error::input("\u{1}\u{9b}".repeat(2500));
         let line = report.line(Err(&error));
         assert!(line.len() <= MAX_BYTES, "{}", line.len());
+        assert!(!line.contains(char::is_control), "{line}");
         assert!(line.contains("rejected"));
     }
 }

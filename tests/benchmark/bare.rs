@@ -1,4 +1,4 @@
-//! The least that takes an event and starts a process for it: a pull consumer and a spawn, nothing else.
+//! The minimum that takes an event and starts a process for it: a pull consumer and a spawn, nothing else.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -21,13 +21,13 @@ pub(crate) const SUBJECT: &str = "bare";
 /// A bare dispatcher; ends on drop.
 pub(crate) struct Bare {
     task: JoinHandle<()>,
-    /// When the last process was about to be started.
+    /// When the last process was started, as the value just before.
     spawned: Arc<std::sync::Mutex<u128>>,
     ended: Arc<AtomicU64>,
 }
 
 impl Bare {
-    /// Makes its stream and consumer, and begins to pull.
+    /// Creates its stream and consumer, and starts to pull.
     pub(crate) fn start(nats: &Nats) -> Self {
         let context = nats.jetstream();
         let (spawned, ended) = (Arc::<std::sync::Mutex<u128>>::default(), Arc::<AtomicU64>::default());
@@ -59,7 +59,7 @@ impl Bare {
         })
     }
 
-    /// When the last process was about to be started, in nanoseconds.
+    /// When the last process was started, in nanoseconds, measured just before.
     pub(crate) fn spawned(&self) -> u128 {
         *self.spawned.lock().expect("the time")
     }

@@ -1,4 +1,5 @@
-//! Containers on the engine of this machine: a worker's beside one that does nothing, and those of the stack of `docker/`.
+//! Containers on the engine of this machine: a worker's and one that does nothing, and those of the stack of
+//! `docker/`.
 
 mod client;
 mod cold;
@@ -15,14 +16,14 @@ use crate::measure::{in_turn, run};
 use crate::report::{Figure, Goal};
 use crate::worker;
 
-/// On the network of this machine, where the servers are: one of its own takes longer than all the rest.
+/// On the host's network, where the servers are. A network of its own would take longer than everything else.
 const RUN: [&str; 4] = ["run", "--rm", "--network", "host"];
 
 const NULL_IMAGE: &str = "benchmark/null:latest";
 const WORKER_IMAGE: &str = "knapscen/save-user:latest";
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Succeeds where all images of the stack are there.
+/// Fails unless all images of the stack exist.
 const IMAGES: &str =
     "images=$(docker compose --file docker/compose.yaml config --images) && docker image inspect $images";
 
@@ -31,13 +32,18 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
         println!("  NOT MEASURED: {missing}");
         return Vec::new();
     }
-    let figures =
-        [program_of_the_image(size), one_worker(size), start::measure(size), cold::measure(size)].concat();
-    remove_null_image();
-    figures
+    match NullImage::of(NULL_IMAGE) {
+        Ok(_image) => {
+            [program_of_the_image(size), one_worker(size), start::measure(size), cold::measure(size)].concat()
+        }
+        Err(missing) => {
+            println!("  NOT MEASURED: {missing}");
+            Vec::new()
+        }
+    }
 }
 
-/// What an image holds, without a container around it: static and built for size, unlike the worker of this build.
+/// The program in an image, without a container: static and built for size, unlike the worker of this build.
 fn program_of_the_image(size: Size) -> Vec<Figure> {
     let (stage, scratch) = (worker::Stage::start(), Scratch::new("image"));
     let program = scratch.join("save-user").display().to_string();
@@ -70,27 +76,42 @@ fn one_worker(size: Size) -> Vec<Figure> {
     vec![figure("docker run save-user, median", 50.0), figure("docker run save-user, p95", 95.0)]
 }
 
-/// What there has to be and is not.
+/// What is missing.
 fn missing() -> Option<String> {
-    if !works(Command::new("docker").args(["version", "--format", "{{.Server.Version}}"])) {
-        return Some("no container engine answers: start it, or set DOCKER_HOST".to_owned());
-    }
     if !works(Command::new("bash").args(["-c", IMAGES]).current_dir(root())) {
         let remedy = "docker/offline.sh && docker buildx bake -f docker/bake.hcl";
         return Some(format!("not all images of docker/compose.yaml are there: {remedy}"));
     }
-    // The least that is an image: one program without libraries.
-    let import = format!(
-        "tar --create --dereference --directory / .{BUSYBOX} | \
-         docker import --change 'ENTRYPOINT [\"{BUSYBOX}\", \"true\"]' - {NULL_IMAGE}"
-    );
-    let made =
-        Path::new(BUSYBOX).exists() && works(Command::new("bash").args(["-o", "pipefail", "-c", &import]));
-    (!made).then(|| format!("{NULL_IMAGE} cannot be made of {BUSYBOX}: apt-get install busybox-static"))
+    None
 }
 
-fn remove_null_image() {
-    works(Command::new("docker").args(["image", "rm", NULL_IMAGE]));
+/// An image whose program does nothing, without libraries. Removed on drop.
+pub(crate) struct NullImage(&'static str);
+
+impl NullImage {
+    /// Builds it under this name. If that fails, returns what is missing.
+    pub(crate) fn of(name: &'static str) -> Result<Self, String> {
+        if !works(Command::new("docker").args(["version", "--format", "{{.Server.Version}}"])) {
+            return Err("no container engine answers: start it, or set DOCKER_HOST".to_owned());
+        }
+        let import = format!(
+            "tar --create --dereference --directory / .{BUSYBOX} | \
+             docker import --change 'ENTRYPOINT [\"{BUSYBOX}\", \"true\"]' - {name}"
+        );
+        let made = Path::new(BUSYBOX).exists()
+            && works(Command::new("bash").args(["-o", "pipefail", "-c", &import]));
+        if made {
+            Ok(Self(name))
+        } else {
+            Err(format!("{name} cannot be made of {BUSYBOX}: apt-get install busybox-static"))
+        }
+    }
+}
+
+impl Drop for NullImage {
+    fn drop(&mut self) {
+        works(Command::new("docker").args(["image", "rm", self.0]));
+    }
 }
 
 fn works(command: &mut Command) -> bool {

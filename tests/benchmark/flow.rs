@@ -86,7 +86,7 @@ impl System {
         Self { nats, database, _smtp: smtp, _vendor: vendor, _scratch: scratch, _dispatcher: dispatcher }
     }
 
-    /// Registers so many, and returns the milliseconds until there are so many in all.
+    /// Registers this many, and returns the milliseconds until this many are onboarded in total.
     pub(crate) fn onboard(&self, customers: usize, in_all: usize) -> f64 {
         let events: Vec<Value> = (0..customers).map(|_| registration()).collect();
         let started = Instant::now();
@@ -116,7 +116,7 @@ fn registration() -> Value {
     })
 }
 
-/// Runs so many floor programs, as many at once as the dispatcher may run Jobs; returns the milliseconds for all.
+/// Runs this many floor programs, as many at once as the dispatcher may run Jobs. Returns the milliseconds for all.
 fn at_once(floor: &worker::Stage, count: usize) -> f64 {
     let commands: Vec<_> =
         (0..count).map(|_| std::sync::Mutex::new(floor.command("benchmark-floor"))).collect();

@@ -1,4 +1,4 @@
-//! How the figures grow with what is there: customers, events that wait, users in one event, rules.
+//! How the figures grow with the number of customers, waiting events, users in one event, and rules.
 
 use std::process::Command;
 
@@ -13,10 +13,10 @@ use crate::report::{Figure, Goal};
 use crate::stage::{Stage, stamped};
 use crate::worker;
 
-/// How many there are at each point.
+/// The numbers at each point.
 const POINTS: [usize; 6] = [1, 10, 100, 1_000, 10_000, 100_000];
 
-/// An event may have as many users as a program can be given, and a rule is a file: both end earlier.
+/// An event is limited by what a program can be given, and each rule is a file, so both ranges end earlier.
 const FEW: usize = 4;
 
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
@@ -31,7 +31,7 @@ fn points(size: Size, most: usize) -> &'static [usize] {
     &POINTS[..size.pick(3, most)]
 }
 
-/// A worker, with more and more customers in the database.
+/// A worker, with a growing number of customers in the database.
 fn customers(size: Size) -> Vec<Figure> {
     let stage = worker::Stage::start();
     let mut present = 0;
@@ -52,7 +52,7 @@ fn customers(size: Size) -> Vec<Figure> {
     figures
 }
 
-/// The latency of one step, while more and more events of another wait.
+/// The latency of one step, while a growing number of another step's events waits.
 fn waiting(size: Size) -> Vec<Figure> {
     let stage = Stage::start();
     let _dispatcher = stage.dispatcher("state");
@@ -68,7 +68,7 @@ fn waiting(size: Size) -> Vec<Figure> {
     figures
 }
 
-/// The registration of one customer with more and more users, beside one process that does nothing.
+/// The registration of one customer with a growing number of users, compared with a process that does nothing.
 fn users(size: Size) -> Vec<Figure> {
     let stage = worker::Stage::start();
     let register = |users: usize| {
@@ -99,11 +99,11 @@ fn users(size: Size) -> Vec<Figure> {
         let figure = Figure::new(format!("register, {users} users in the event"), "ms", ours.median());
         figures.push(figure.beside("null process", null.median()));
     }
-    // No goal: each user is a row.
+    // No goal, because each user is a row.
     figures
 }
 
-/// The latency of one step, with more and more rules for its subject that do not match.
+/// The latency of one step, with a growing number of rules for its subject that do not match.
 fn rules(size: Size) -> Vec<Figure> {
     let mut figures = Vec::new();
     for &rules in points(size, FEW) {
@@ -127,7 +127,7 @@ fn latency(stage: &Stage, size: Size) -> Samples {
     latencies
 }
 
-/// The last figure of a row beside its first.
+/// The last figure of a row, compared with its first.
 fn compare(figures: &mut Vec<Figure>) {
     let (Some(first), Some(last)) = (figures.first().cloned(), figures.last().cloned()) else { return };
     let grown = Figure::new(last.what, last.unit, last.ours).beside("the first of the row", first.ours);

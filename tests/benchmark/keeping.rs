@@ -1,4 +1,5 @@
-//! Where a dispatcher keeps its history and the state of its Jobs: both decide what a Job costs beside its process.
+//! Where a dispatcher keeps its history and the state of its Jobs: both determine what a Job costs in addition to its
+//! process.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ pub(crate) struct Keeping {
 }
 
 impl Keeping {
-    /// The history in memory; the state where the programs lie, which is a disk.
+    /// The history in memory, and the state in the folder of the programs, which is on a disk.
     pub(crate) fn usual() -> Self {
         Self { what: "", history: None, state: Scratch::within(&binaries(), "state") }
     }
@@ -40,7 +41,7 @@ impl Keeping {
         ]
     }
 
-    /// The state in memory, where there is a folder for it: what files cost does not count then.
+    /// The state in memory, if there is such a folder, so that the cost of files does not count.
     pub(crate) fn in_memory() -> Option<Self> {
         let state = || Scratch::within(Path::new(MEMORY), "state");
         Path::new(MEMORY).is_dir().then(|| Self { what: ", state in memory", history: None, state: state() })

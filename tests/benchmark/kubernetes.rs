@@ -1,4 +1,4 @@
-//! Jobs on a cluster: what the dispatcher alone costs, on an API server stand-in that shares its machine.
+//! Jobs on a cluster: the cost of the dispatcher alone, on an API server stand-in on the same machine.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::memory::resident;
 use crate::report::{Figure, Goal};
 use crate::stage::{Dispatcher, Stage};
 
-/// With so many slots one lane alone may run 1,000 Jobs.
+/// With this many places, one lane alone may run 1,000 Jobs.
 const SLOTS: &str = "1600";
 const IN_FLIGHT: usize = 1000;
 const SUBJECT: &str = "user-saved";
@@ -62,7 +62,7 @@ fn latency(stage: &Stage, server: &ApiServer, rounds: usize) -> Vec<Figure> {
     vec![figure("publish to Job created, p50", 50.0), figure("publish to Job created, p99", 99.0)]
 }
 
-/// Working off events that come as fast as the broker takes them.
+/// Works off events that come as fast as the broker accepts them.
 fn rate(stage: &Stage, server: &ApiServer, dispatcher: &Dispatcher, count: usize) -> Vec<Figure> {
     let (there, ticks, started) = (server.count("jobs"), ticks(dispatcher), Instant::now());
     stage.publish_many(SUBJECT, count);
@@ -80,7 +80,7 @@ fn rate(stage: &Stage, server: &ApiServer, dispatcher: &Dispatcher, count: usize
     ]
 }
 
-/// Memory with many Jobs that stay.
+/// The memory with many running Jobs.
 fn in_flight(stage: &Stage, server: &ApiServer, dispatcher: &Dispatcher) -> Vec<Figure> {
     let idle = resident(dispatcher);
     server.complete_at_once(false);

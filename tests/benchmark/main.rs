@@ -1,4 +1,4 @@
-//! Benchmarks: every figure beside what it is compared with, measured in one run in turn, so that a busy machine slows both.
+//! Benchmarks: each figure and its comparison are measured alternately in one run, so that a busy machine slows both.
 //!
 //! usage: benchmarks [--small] [--json FILE] [NAME...]
 #![expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
@@ -17,8 +17,11 @@ mod page;
 mod rate;
 mod render;
 mod report;
+mod restart;
+mod slow;
 mod stage;
 mod startup;
+mod statement;
 mod worker;
 
 use std::process::ExitCode;
@@ -34,7 +37,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// One number for a look, another for figures that hold.
+    /// The first number is for a quick look, the second for reliable figures.
     pub(crate) fn pick<T>(self, small: T, full: T) -> T {
         if self.small { small } else { full }
     }
@@ -60,7 +63,9 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
     ("page", "a page with 100,000 customers behind it", page::measure),
     ("render", "one message to one Job, in memory", render::measure),
     ("memory", "the dispatcher's memory while events wait", memory::measure),
+    ("slow", "a dispatcher under 1,000 slow clients of every kind", slow::measure),
     ("startup", "the dispatcher's start", startup::measure),
+    ("restart", "what a killed dispatcher had fetched, on each backend, and a burst", restart::measure),
     ("kubernetes", "Jobs on a cluster whose API server is a stand-in", kubernetes::measure),
     (
         "docker",
@@ -116,7 +121,7 @@ fn machine() -> String {
     format!("{cores} cores, load {} before", load())
 }
 
-/// Programs that run or want to, on average over a minute.
+/// Programs that run or want to run, averaged over a minute.
 fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or_default().to_owned()

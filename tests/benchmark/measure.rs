@@ -1,4 +1,4 @@
-//! Times taken in turn, and what is read from them.
+//! Measures times alternately, and evaluates them.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ impl Samples {
         self.percentile(50.0)
     }
 
-    /// The value that so many percent do not exceed.
+    /// The value that this percentage does not exceed.
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -30,7 +30,7 @@ impl Samples {
     }
 }
 
-/// Runs each of these in turn, round after round; the first rounds only warm up. One [`Samples`] for each.
+/// Runs each of these in turn, round after round. The first rounds only warm up. Returns one [`Samples`] for each.
 pub(crate) fn in_turn<const N: usize>(
     rounds: usize,
     warm_up: usize,
@@ -48,7 +48,7 @@ pub(crate) fn in_turn<const N: usize>(
     samples
 }
 
-/// Runs a program to its end, which must be good, and returns its wall time in milliseconds.
+/// Runs a program, which must succeed, and returns its wall time in milliseconds.
 pub(crate) fn run(command: &mut Command) -> f64 {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let started = Instant::now();

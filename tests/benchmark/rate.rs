@@ -1,4 +1,4 @@
-//! Jobs that do nothing, as many as there are in a second, with a backlog to work off.
+//! Jobs that do nothing: how many run per second, with a backlog.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,9 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
     let mut runs: Vec<_> = backlogs.iter().map(|backlog| (*backlog, Keeping::usual())).collect();
     let others = Keeping::with_history().into_iter().chain(Keeping::in_memory());
     runs.extend(others.map(|keeping| (size.pick(100, 1_000), keeping)));
-    // Each beside the bare side anew: what many files cost a disk changes from minute to minute. And none of these states is
-    // removed before all have been measured: for a while ext4 looks at every inode that was freed before it takes one.
+    // Each is compared with the bare side measured again, because the cost of many files on a disk changes from
+    // minute to minute. No state is removed before all were measured, because for a while ext4 looks at every freed
+    // inode before it uses one.
     runs.iter().map(|(backlog, keeping)| one(*backlog, keeping, size)).collect()
 }
 
@@ -40,7 +41,7 @@ fn one(backlog: usize, keeping: &Keeping, size: Size) -> Figure {
                 let started = Instant::now();
                 stage.publish_many(bare::SUBJECT, backlog);
                 while bare.ended() < until {
-                    // As often as the other side is looked at.
+                    // Polled as often as the other side.
                     stage.unanswered(bare::SUBJECT, bare::SUBJECT);
                     std::thread::sleep(Duration::from_millis(5));
                 }

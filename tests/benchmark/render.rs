@@ -1,12 +1,13 @@
-//! From the bytes of a message to the Job: parse, match, render, check; beside the parsing alone of the finished Job's YAML.
+//! From the bytes of a message to the Job: parse, match, render, check; compared with only parsing the finished Job's
+//! YAML.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use dispatcher::manifest::{self, Manifests};
-use dispatcher::plan::{Action, Cluster, IncomingEvent, Policy, plan};
-use dispatcher::template::parse_documents;
+use kyaml::parse_documents;
+use rules::manifest::{self, Manifests};
+use rules::plan::{Action, Cluster, IncomingEvent, Policy, plan};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -77,15 +78,15 @@ fn finished(manifests: &Manifests, subject: &str, message: &[u8]) -> String {
     template.render_text(&json!({"CloudEvent": event.view()})).expect("a text")
 }
 
-fn jobs(plans: &[dispatcher::plan::TriggerPlan]) -> usize {
-    let jobs = |plan: &dispatcher::plan::TriggerPlan| match &plan.outcome {
+fn jobs(plans: &[rules::plan::TriggerPlan]) -> usize {
+    let jobs = |plan: &rules::plan::TriggerPlan| match &plan.outcome {
         Ok(Action::Create { jobs, .. }) => jobs.len(),
         other => panic!("{other:?}"),
     };
     plans.iter().map(jobs).sum()
 }
 
-/// Microseconds for one, over all; each must give one result.
+/// Microseconds for one, averaged. Each must give a result.
 fn each<T>(all: &[T], mut work: impl FnMut(&T) -> usize) -> f64 {
     let started = Instant::now();
     let done: usize = all.iter().map(&mut work).sum();

@@ -4,24 +4,24 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-/// One figure, beside what it is compared with.
+/// One figure and its comparison.
 #[derive(Debug, Clone)]
 pub(crate) struct Figure {
     /// What was measured.
     pub(crate) what: String,
     pub(crate) unit: &'static str,
     pub(crate) ours: f64,
-    /// What it is compared with, measured in the same run in turn.
+    /// The comparison, measured alternately in the same run.
     pub(crate) beside: Option<(String, f64)>,
     pub(crate) goal: Option<Goal>,
 }
 
-/// What we want of a figure.
+/// The goal for a figure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
     RatioAtMost(f64),
     RatioAtLeast(f64),
-    /// So much more than what it is compared with.
+    /// This much more than the comparison.
     BeyondAtMost(f64),
     AtMost(f64),
 }
@@ -45,7 +45,7 @@ impl Figure {
         self.beside.as_ref().map(|(_, beside)| self.ours / beside)
     }
 
-    /// Whether the goal is met; nothing where there is none.
+    /// Whether the goal is met; `None` without a goal.
     pub(crate) fn met(&self) -> Option<bool> {
         let ratio = self.ratio().unwrap_or(f64::NAN);
         let beyond = self.beside.as_ref().map_or(f64::NAN, |(_, beside)| self.ours - beside);
@@ -100,7 +100,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     let widths: [usize; 7] = std::array::from_fn(width);
     let line = |row: &[String; 7]| {
         let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            // Numbers to the right, words to the left.
+            // Numbers are right-aligned, words left-aligned.
             if [1, 3, 5].contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
@@ -108,7 +108,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Three digits that matter.
+/// Three significant digits.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

@@ -1,4 +1,4 @@
-//! A broker and a dispatcher whose Jobs are null processes, for what the dispatcher alone costs.
+//! A broker, and a dispatcher whose Jobs are null processes, to measure the cost of the dispatcher alone.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::nats::{Nats, STREAM};
 use tests::program::{Program, Running, binaries};
 use tests::scratch::Scratch;
-use tests::{Setting, block_on, http, port, wait};
+use tests::{Setting, block_on, http, port, settings, wait};
 use uuid::Uuid;
 
 use crate::keeping::Keeping;
@@ -16,7 +16,7 @@ use crate::keeping::Keeping;
 /// How many Jobs run at once, here and on the bare side.
 pub(crate) const AT_ONCE: usize = 8;
 
-/// Messages on their way before their acknowledgements are awaited.
+/// How many messages are sent before their acknowledgements are awaited.
 const BATCH: usize = 1000;
 
 /// A broker, and manifests for it.
@@ -29,12 +29,14 @@ pub(crate) struct Stage {
 /// A dispatcher that is ready.
 pub(crate) struct Dispatcher {
     pub(crate) running: Running,
+    /// The port of its HTTP server.
+    pub(crate) port: u16,
     /// From its start to its readiness, in milliseconds.
     pub(crate) ready_after: f64,
 }
 
 impl Stage {
-    /// `user-saved` as shipped, except that its Job does nothing, and `customer-saved`, whose Job stays for an hour.
+    /// `user-saved` as shipped, but with a Job that does nothing; and `customer-saved`, whose Job stays for an hour.
     pub(crate) fn start() -> Self {
         let (nats, scratch) = (Nats::start(), Scratch::new("benchmark"));
         for (event, worker, variable) in [
@@ -58,7 +60,7 @@ impl Stage {
         Self { nats, scratch, context }
     }
 
-    /// Adds so many rules for `user-saved` messages, each for events of another type than there are.
+    /// Adds this many rules for `user-saved` messages, each for a type of event that never comes.
     pub(crate) fn add_rules(&self, count: usize) {
         for file in ["eventsource.yaml", "eventtrigger.yaml", "configmap.yaml"] {
             let path = self.scratch.join(&format!("events/user-saved/{file}"));
@@ -78,7 +80,13 @@ impl Stage {
         self.dispatcher_with(&self.scratch.join(state), Vec::new())
     }
 
-    /// Starts a dispatcher that keeps what it knows there.
+    /// The same, with this token for its HTTP server.
+    pub(crate) fn dispatcher_with_tokens(&self, state: &str, token: &str) -> Dispatcher {
+        let tokens = settings([("EVENTS_TOKEN", token), ("ADMIN_TOKEN", &token.to_uppercase())]);
+        self.dispatcher_with(&self.scratch.join(state), tokens)
+    }
+
+    /// Starts a dispatcher that keeps its state and history there.
     pub(crate) fn dispatcher_keeping(&self, keeping: &Keeping) -> Dispatcher {
         self.dispatcher_with(&keeping.state(), keeping.settings())
     }
@@ -110,10 +118,11 @@ impl Stage {
             assert!(Instant::now() < limit, "the dispatcher is not ready");
             std::thread::sleep(Duration::from_micros(500));
         }
-        Dispatcher { running, ready_after: crate::measure::milliseconds(started.elapsed()) }
+        Dispatcher { running, port, ready_after: crate::measure::milliseconds(started.elapsed()) }
     }
 
-    /// Publishes an event to a subject; with a stamp its Job writes there when it was started. Returns the time before, in nanoseconds.
+    /// Publishes an event to a subject. With a stamp, its Job writes its start time there. Returns the time before,
+    /// in nanoseconds.
     pub(crate) fn publish(&self, subject: &str, stamp: &Path) -> u128 {
         let payload = event(subject, &stamp.display().to_string());
         let before = now();
@@ -122,7 +131,14 @@ impl Stage {
         before
     }
 
-    /// Publishes many events as fast as the broker takes them.
+    /// Publishes an event with this many bytes, or as many bytes that are not an event.
+    pub(crate) fn publish_large(&self, subject: &str, bytes: usize, valid: bool) {
+        let payload = if valid { event(subject, &"x".repeat(bytes)) } else { vec![b'x'; bytes] };
+        block_on(async { self.context.publish(subject.to_owned(), payload.into()).await?.await })
+            .expect("an acknowledgement");
+    }
+
+    /// Publishes many events as fast as the broker accepts them.
     pub(crate) fn publish_many(&self, subject: &str, count: usize) {
         let mut left = count;
         while left > 0 {
@@ -142,7 +158,7 @@ impl Stage {
         }
     }
 
-    /// Waits until the dispatcher's consumer has had an answer to everything on its subject.
+    /// Waits until the dispatcher's consumer has received an answer to everything on its subject.
     pub(crate) fn until_all_answered(&self, subject: &str) {
         let limit = Instant::now() + Duration::from_mins(30);
         while self.unanswered(STREAM, &format!("dispatcher-{subject}")) > 0 {
@@ -151,17 +167,18 @@ impl Stage {
         }
     }
 
-    /// Messages that wait or are in work. One small request, so that looking costs either side the same, and little.
+    /// Messages that wait or are being handled. Not zero while the consumer does not exist yet. One small request, so
+    /// that polling costs little, and the same for either side.
     pub(crate) fn unanswered(&self, stream: &str, consumer: &str) -> u64 {
         let consumer =
             self.context.get_consumer_from_stream::<consumer::pull::Config, _, _>(consumer, stream);
-        let consumer = block_on(consumer).expect("the consumer");
+        let Ok(consumer) = block_on(consumer) else { return u64::MAX };
         let info = consumer.cached_info();
         info.num_pending + u64::try_from(info.num_ack_pending).expect("a count")
     }
 }
 
-/// A stamp, when it is there.
+/// A stamp, once it exists.
 pub(crate) fn stamped(path: &Path) -> u128 {
     wait::until(wait::LIMIT, "the Job is started", || std::fs::read_to_string(path).ok()?.parse().ok())
 }

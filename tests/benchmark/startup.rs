@@ -14,7 +14,7 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
     let mut figures = Vec::new();
     for waiting in size.pick([0, 1_000], [0, 100_000]) {
         if waiting > 0 {
-            // Their Jobs would stay: only so many are started.
+            // Their Jobs would keep running, so only this many are started.
             stage.publish_many("customer-saved", waiting);
         }
         let [null, help, ready] = in_turn(

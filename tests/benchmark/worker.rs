@@ -1,4 +1,5 @@
-//! A whole worker process beside the floor program that does the same by hand, and beside a process that does nothing.
+//! A whole worker process, compared with the floor program that does the same by hand, and with a process that does
+//! nothing.
 
 use std::process::{Command, Stdio};
 
@@ -29,7 +30,8 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
     );
     stage.check();
     let (ours, beside) = (stage.memory("save-user"), stage.memory("benchmark-floor"));
-    vec![
+    let statements = crate::statement::measure(size, &stage.database);
+    let of_a_worker = [
         Figure::new("save-user, median", "ms", worker.median())
             .beside("floor program", floor.median())
             .goal(Goal::RatioAtMost(1.3)),
@@ -38,7 +40,8 @@ pub(crate) fn measure(size: Size) -> Vec<Figure> {
         Figure::new("save-user, median", "ms", worker.median()).beside("null process", null.median()),
         Figure::new("save-user, most memory until its event is published", "MB", ours)
             .beside("floor program", beside),
-    ]
+    ];
+    of_a_worker.into_iter().chain(statements).collect()
 }
 
 /// Servers, and customers that wait for their last user.
@@ -60,7 +63,7 @@ impl Stage {
         run(&mut self.command(program))
     }
 
-    /// The most memory that the program has had, in megabytes, when its event is with the broker: its work is done then.
+    /// The program's peak memory in megabytes, read when its event is published, because its work is done then.
     fn memory(&self, program: &str) -> f64 {
         let proxy = Proxy::before(self.nats.port());
         proxy.set(Mode::HoldAfter("HPUB"));
@@ -73,7 +76,7 @@ impl Stage {
         most
     }
 
-    /// The command, for a customer made for it.
+    /// The command, for a customer that was created for it.
     pub(crate) fn command(&self, program: &str) -> Command {
         let (customer, user) = (Uuid::new_v4(), Uuid::new_v4());
         self.database.execute(&format!(
@@ -94,7 +97,7 @@ impl Stage {
         command
     }
 
-    /// A program that is told of the servers, and of nothing else.
+    /// A program that only gets the settings of the servers.
     pub(crate) fn program(&self, program: &str) -> Command {
         let mut command = Command::new(binaries().join(program));
         command.env_clear().envs(self.database.settings()).envs(self.nats.settings());
@@ -102,7 +105,7 @@ impl Stage {
         command
     }
 
-    /// Adds customers of the past, each with a user and its ledger entry.
+    /// Adds older customers, each with a user and its ledger entry.
     pub(crate) fn fill(&self, customers: usize) {
         if customers == 0 {
             return;
@@ -121,7 +124,7 @@ impl Stage {
         }
     }
 
-    /// Both programs have done the same: every customer has its user, its ledger entry and its event.
+    /// Checks that both programs have done the same: every customer has its user, its ledger entry and its event.
     pub(crate) fn check(&self) {
         let customers = self.database.count("customers");
         for table in ["customers WHERE welcome_due_at IS NOT NULL", "users", "handled_events", "outbox"] {

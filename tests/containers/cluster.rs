@@ -1,4 +1,4 @@
-//! Two dispatchers on three NATS servers: one of each may die.
+//! Two dispatchers and three NATS servers, of which one each may die.
 
 use serde_json::Value;
 use tests::stack::books::JOBS;
@@ -12,13 +12,13 @@ fn a_cluster_that_loses_a_nats_server_and_a_dispatcher_loses_no_customer() {
     let stack = Stack::up(Kind::Cluster);
     check_replicas(&stack);
     stack.register(CUSTOMERS);
-    // The first of the list: every client has to find another.
+    // It is the first in the list, so every client has to find another one.
     stack.until_handled(CUSTOMERS);
     stack.kill("nats");
     stack.until_handled(3 * CUSTOMERS);
     stack.kill("dispatcher");
     assert!(stack.handled() < JOBS * CUSTOMERS, "the flow was over before the fault");
-    // Neither comes back: what is left does the work, and the script finds it.
+    // Neither comes back. The others do the work, and the script finds them.
     let said = stack.publish(&["--via", "compose"]);
     assert!(said.contains(&stack.page("DISPATCHER_2_PORT")), "{said}");
     stack.until_onboarded(CUSTOMERS + 1);

@@ -1,4 +1,4 @@
-//! What the compose files say, without starting anything.
+//! What the compose files define, without starting anything.
 
 use std::fs;
 
@@ -75,7 +75,7 @@ fn behind_the_proxy_the_dispatcher_has_no_socket_and_is_not_root() {
     let (dispatcher, proxy) = (service("dispatcher"), service("socket-proxy"));
     assert_eq!(dispatcher["user"], "65532:65532");
     assert!(!dispatcher["volumes"].to_string().contains("docker.sock"), "{dispatcher}");
-    // Nobody else is on the proxy's network.
+    // No other service is on the proxy's network.
     let on_it = services.iter().filter(|(_, service)| service["networks"].get("socket").is_some());
     assert_eq!(on_it.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["dispatcher", "socket-proxy"]);
     assert!(proxy["networks"].get("default").is_none() && proxy["ports"].is_null(), "{proxy}");

@@ -1,4 +1,4 @@
-//! Containers that are killed in mid-flow: nothing lost, nothing doubled, nothing left.
+//! Containers that are killed during the flow: nothing is lost, doubled or left.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tests::wait;
 
 const CUSTOMERS: usize = 20;
 
-/// Faults come after so many more events each.
+/// A fault comes each time after this many more events.
 const STRIDE: usize = 25;
 
 #[test]
@@ -27,7 +27,7 @@ fn whatever_is_killed_or_cut_off_in_mid_flow_nothing_is_lost_or_doubled() {
     }
     stack.until_onboarded(CUSTOMERS);
     stack.check_books(CUSTOMERS, "dispatcher");
-    // What went wrong went wrong outside: no worker said that its event, its settings or it itself are at fault.
+    // All failures came from outside: no worker reports a wrong event, wrong settings or a bug.
     let codes: Vec<_> = stack.jobs().iter().map(Container::exit_code).collect();
     assert!(codes.iter().all(|code| ![65, 70, 78].contains(code)), "{codes:?}");
     stack.end();
@@ -36,7 +36,7 @@ fn whatever_is_killed_or_cut_off_in_mid_flow_nothing_is_lost_or_doubled() {
 fn kill_dispatcher(stack: &Stack) {
     let job = held_job(stack);
     stack.kill("dispatcher");
-    // Its Job lives on without it.
+    // Its Job continues without it.
     stack.resume("database");
     wait::until(LIMIT, "the Job has ended", || (!runs(stack, &job)).then_some(()));
     stack.start("dispatcher");
@@ -72,11 +72,11 @@ fn isolate_nats(stack: &Stack) {
     wait::until(LIMIT, "the dispatcher is ready again", || stack.is_ready().then_some(()));
 }
 
-/// A Job that stands in the middle of its step, because the database is frozen.
+/// A Job in the middle of its step, because the database is frozen.
 fn held_job(stack: &Stack) -> String {
     wait::until(LIMIT, "a Job stands in its step", || {
         stack.pause("database");
-        // Those whose database has answered already end by themselves.
+        // Those whose database has already answered end by themselves.
         let held = wait::within(Duration::from_secs(20), || {
             let first = stack.running_jobs().first()?.id().to_owned();
             wait::within(Duration::from_secs(2), || (!runs(stack, &first)).then_some(()))

@@ -1,4 +1,4 @@
-//! The whole flow in containers, from registrations of a foreign client to onboarded customers.
+//! The whole flow in containers: a client that is not ours registers customers, and they are onboarded.
 
 use tests::container::Container;
 use tests::stack::books::JOBS;
@@ -18,7 +18,7 @@ fn registrations_of_a_foreign_client_and_of_the_script_run_through_all_steps_and
         assert!(said.contains(&stack.page(port)), "{port}: {said}");
     }
     stack.until_onboarded(CUSTOMERS + 1);
-    // A row is final before its Job has ended.
+    // A row is committed before its Job has ended.
     wait::until(LIMIT, "every Job has ended", || {
         stack.jobs().iter().all(|job| !job.is_running()).then_some(())
     });

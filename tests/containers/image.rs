@@ -1,22 +1,25 @@
-//! Each image holds its program and nothing else to run, and says what it is.
+//! Each image contains only its program, and describes itself.
 
 use std::fs;
 
 use serde_json::{Value, json};
+use shared::event::steps;
 
 use tests::engine::{build_images, command, docker, revision, root, run};
 
-/// All eight, by the names that the ConfigMaps use.
-const IMAGES: [(&str, &str); 8] = [
-    ("register-corporate-customer", "ghcr.io/colinjlacy/knapscen-register-corporate-customer:latest"),
-    ("save-customer", "knapscen/save-customer:latest"),
-    ("save-user", "knapscen/save-user:latest"),
-    ("send-welcome-email", "knapscen/send-welcome-email:latest"),
-    ("notify-marketing", "knapscen/notify-marketing:latest"),
-    ("order-swag", "knapscen/order-swag:latest"),
-    ("create-touchpoints", "knapscen/create-touchpoints:latest"),
-    ("dispatcher", "knapscen/dispatcher:latest"),
-];
+/// All programs with the names of their images; those of the steps are in the ConfigMaps.
+fn images() -> Vec<(&'static str, String)> {
+    let manifests = rules::manifest::load(&root().join("events")).expect("the manifests of the flow");
+    let maps = manifests.config_maps.iter().flat_map(|map| &map.entries);
+    let named: Vec<&str> =
+        maps.filter_map(|entry| entry.text.split("image: ").nth(1)?.split_whitespace().next()).collect();
+    let image = |step| {
+        let suffix = format!("{step}:latest");
+        let of_step = named.iter().find(|image| image.ends_with(&suffix));
+        (step, of_step.unwrap_or_else(|| panic!("no image of {step}")).to_string())
+    };
+    steps().map(image).chain([("dispatcher", "knapscen/dispatcher:latest".to_owned())]).collect()
+}
 
 const MEGABYTE: u64 = 1_000_000;
 
@@ -29,7 +32,7 @@ fn files(image: &str) -> Vec<String> {
     let container = docker(&["create", "--label", "disco.knapscen.test", image]);
     let listed = run(command("sh", &["-c", "docker export \"$0\" | tar -t", &container]));
     docker(&["rm", &container]);
-    // The engine adds the files that it mounts over, and empty folders for them.
+    // The engine adds mount points, and empty folders for them.
     let of_engine = [
         "dev/",
         "etc/",
@@ -48,8 +51,8 @@ fn files(image: &str) -> Vec<String> {
 #[test]
 fn every_image_holds_one_program_runs_as_nobody_and_says_what_it_is() {
     build_images();
-    for (program, image) in IMAGES {
-        let found = inspect(image);
+    for (program, image) in images() {
+        let found = inspect(&image);
         let config = &found["Config"];
         assert_eq!(config["User"], "65532:65532", "{image}");
         assert_eq!(config["Entrypoint"], json!([format!("/{program}")]), "{image}");
@@ -70,7 +73,7 @@ fn every_image_holds_one_program_runs_as_nobody_and_says_what_it_is() {
         } else {
             assert_eq!(*health, Value::Null, "{image}");
         }
-        let mut held = files(image);
+        let mut held = files(&image);
         held.sort_unstable();
         expected.sort_unstable();
         assert_eq!(held, expected, "{image}");
@@ -80,24 +83,25 @@ fn every_image_holds_one_program_runs_as_nobody_and_says_what_it_is() {
 #[test]
 fn a_worker_is_at_most_5_megabytes_and_all_images_together_45() {
     build_images();
-    let images = IMAGES.map(|(_, image)| inspect(image));
-    let sizes = images.each_ref().map(|image| image["Size"].as_u64().expect("a size"));
-    // The layer with the certificates is there once.
+    let names = images();
+    let images: Vec<_> = names.iter().map(|(_, image)| inspect(image)).collect();
+    let sizes: Vec<_> = images.iter().map(|image| image["Size"].as_u64().expect("a size")).collect();
+    // The layer with the certificates exists once.
     let first_layer = |image: &Value| image["RootFS"]["Layers"][0].clone();
     assert!(images.iter().all(|image| first_layer(image) == first_layer(&images[0])), "no common layer");
-    let layers = docker(&["history", "--human=false", "--format", "{{.Size}}", IMAGES[0].1]);
+    let layers = docker(&["history", "--human=false", "--format", "{{.Size}}", &names[0].1]);
     let layers: Vec<u64> = layers.lines().map(|size| size.parse().expect("a size")).collect();
     let common = layers.iter().rfind(|size| **size > 0).expect("a layer");
     let total = sizes.iter().sum::<u64>() - common * (sizes.len() as u64 - 1);
     let large =
-        IMAGES.iter().zip(sizes).any(|((program, _), size)| *program != "dispatcher" && size > 5 * MEGABYTE);
+        names.iter().zip(&sizes).any(|((program, _), size)| *program != "dispatcher" && *size > 5 * MEGABYTE);
     assert!(!large && total <= 45 * MEGABYTE, "{total} in all: {sizes:?}");
 }
 
 #[test]
 fn every_program_says_what_it_reads_in_a_read_only_container_without_rights_or_network() {
     build_images();
-    for (program, image) in IMAGES {
+    for (program, image) in images() {
         let help = docker(&[
             "run",
             "--rm",
@@ -108,7 +112,7 @@ fn every_program_says_what_it_reads_in_a_read_only_container_without_rights_or_n
             "no-new-privileges",
             "--network",
             "none",
-            image,
+            &image,
             "--help",
         ]);
         assert!(help.contains(program), "{help}");
@@ -119,14 +123,14 @@ fn every_program_says_what_it_reads_in_a_read_only_container_without_rights_or_n
 fn the_variables_that_the_readme_names_are_those_of_the_programs() {
     build_images();
     let readme = fs::read_to_string(root().join("docker/README.md")).expect("the README");
-    for (_, image) in IMAGES {
+    for (_, image) in images() {
         let name = image.trim_end_matches(":latest");
         let row = readme.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
         let row = row.unwrap_or_else(|| panic!("no row of {name}"));
         let is_variable = |word: &&str| word.contains('_') && word.to_uppercase() == **word;
         let named: Vec<_> = row.split('`').filter(is_variable).collect();
         let help: &[&str] = if name.ends_with("dispatcher") { &["run", "--help"] } else { &["--help"] };
-        let help = docker(&[&["run", "--rm", "--network", "none", image], help].concat());
+        let help = docker(&[&["run", "--rm", "--network", "none", &image], help].concat());
         assert!(!named.is_empty(), "{row}");
         assert!(named.iter().all(|variable| help.contains(variable)), "{named:?}\n{help}");
     }
@@ -135,12 +139,12 @@ fn the_variables_that_the_readme_names_are_those_of_the_programs() {
 #[test]
 fn every_program_carries_the_list_of_its_crates() {
     build_images();
-    // As scanners do it: the section's content, inflated, is JSON.
+    // As scanners do it: the inflated section is JSON.
     let read = r#"cd "$(mktemp -d)"; trap 'rm -r "$PWD"' EXIT; docker cp "$0:$1" program
         objcopy --dump-section .dep-v0=crates program /dev/null
         python3 -c 'import sys, zlib; sys.stdout.buffer.write(zlib.decompress(open("crates", "rb").read()))'"#;
-    for (program, image) in IMAGES {
-        let container = docker(&["create", "--label", "disco.knapscen.test", image]);
+    for (program, image) in images() {
+        let container = docker(&["create", "--label", "disco.knapscen.test", &image]);
         let crates = run(command("bash", &["-euc", read, &container, &format!("/{program}")]));
         docker(&["rm", &container]);
         let crates: Value = serde_json::from_str(&crates).expect("JSON");

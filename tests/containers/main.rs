@@ -1,8 +1,8 @@
 //! The stack of `docker/` on a real container engine: its images, and the whole flow in containers under every kind of fault.
 //!
-//! Builds the images first (what has not changed is not built again), each test has a project of its own, and nothing of it is left
-//! behind. A feature of its own keeps it out of a plain `cargo test`, because an engine need not be there: `tests/run` calls it
-//! wherever one answers.
+//! Builds the images first (unchanged ones are not built again). Each test has a project of its own, and leaves
+//! nothing behind. A feature excludes it from a plain `cargo test`, because there may be no engine; `tests/run` runs
+//! it if an engine answers.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cluster;

@@ -1,4 +1,5 @@
-//! Images that the engine has not: pulled by policy, with credentials where a registry asks for them, and later where it is away.
+//! Images that the engine does not have: pulled by policy, with credentials if the registry requires them, and later
+//! if it is away.
 
 use serde_json::{Value, json};
 use tests::engine::{command, docker, try_run};
@@ -10,7 +11,7 @@ use tests::{http, port, reaper, wait};
 
 use crate::registry::{PASSWORD, Registry};
 
-/// Everything that a Job here needs to know comes with the event.
+/// The event brings everything that a Job needs here.
 const MANIFESTS: &str = r"apiVersion: lib.projectsveltos.io/v1beta1
 kind: EventSource
 metadata: {name: image}
@@ -54,7 +55,7 @@ data:
               securityContext: {runAsUser: 65532}
 ";
 
-/// A dispatcher on the real engine, whose Jobs run the images that their events name.
+/// A dispatcher on the real engine, whose Jobs run the images that events name.
 struct Puller {
     running: Running,
     nats: Nats,
@@ -99,7 +100,7 @@ impl Puller {
         Self { running, nats, scope, _scratch: scratch }
     }
 
-    /// Publishes the event of a Job.
+    /// Publishes an event that starts a Job.
     fn publish(&self, job: &str, image: &str, policy: &str, secrets: &[&str]) {
         let secrets: Vec<_> = secrets.iter().map(|name| json!({"name": name})).collect();
         let event = json!({
@@ -109,7 +110,7 @@ impl Puller {
         self.nats.publish("customer-registered", &event);
     }
 
-    /// What the Job's image says, once the Job is complete.
+    /// The output of the Job's image, once the Job is complete.
     fn says(&self, job: &str) -> String {
         let container = format!("{}.default.{job}", self.scope);
         wait::until(LIMIT, &format!("{job} has run"), || {
@@ -151,7 +152,7 @@ fn an_image_is_pulled_as_the_policy_says() {
     let puller = Puller::start("", &[]);
     puller.publish("pulled", &older, "IfNotPresent", &[]);
     assert_eq!(puller.says("pulled"), "older");
-    // On the engine the name of the newer one now means the older one.
+    // On the engine, the newer image's name now means the older image.
     docker(&["tag", &older, &newer]);
     docker(&["image", "rm", &older]);
     puller.publish("kept", &newer, "IfNotPresent", &[]);

@@ -1,4 +1,4 @@
-//! A real registry on loopback, which the engine asks without TLS, and images of busybox alone in it.
+//! A real registry on loopback, which the engine reaches without TLS, and images made only of busybox.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,15 @@ use tests::process::Process;
 use tests::scratch::Scratch;
 use tests::{http, port};
 
-/// Who may pull from a locked registry.
+/// The user who may pull from a registry with a login.
 pub(crate) const USER: &str = "puller";
-/// With characters that credentials lose where they are written in the wrong alphabet.
+/// It has characters that credentials lose in the wrong base64 alphabet.
 pub(crate) const PASSWORD: &str = "pass>?~word";
 const PASSWORD_HASH: &str = "$2b$04$7Grtvumz/E7E9JE4pzAYIOO.7eaLHlSlBKuvQsiHkDlzOeREuWJiC";
-/// Marks the images, so that they can be removed by what names they ever had.
+/// Marks the images, so that they can be removed under any name.
 const LABEL: &str = "disco.knapscen.test.registry";
 
-/// A registry; killed on drop, and its images go from the engine. Its port and content survive a stop.
+/// A registry. On drop it is killed, and its images are removed from the engine. Its port and content survive a stop.
 pub(crate) struct Registry {
     process: Option<Process>,
     port: u16,
@@ -26,12 +26,12 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// One that gives to anybody.
+    /// A registry without a login.
     pub(crate) fn open() -> Self {
         Self::new(false)
     }
 
-    /// One that gives to [`USER`] alone.
+    /// A registry that only [`USER`] may use.
     pub(crate) fn locked() -> Self {
         Self::new(true)
     }
@@ -45,7 +45,7 @@ impl Registry {
         registry
     }
 
-    /// Starts it, for the first time or again.
+    /// Starts it for the first time, or again.
     pub(crate) fn start(&mut self) {
         let folder = self.scratch.path().display();
         let lock = format!("auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}\n");
@@ -72,7 +72,7 @@ impl Registry {
         format!("127.0.0.1:{}/{name}:1", self.port)
     }
 
-    /// What `docker login` and Secrets hold for it.
+    /// The contents of `docker login`'s file and of Secrets for it.
     pub(crate) fn login(&self, password: &str) -> String {
         let server = format!("127.0.0.1:{}", self.port);
         serde_json::json!({"auths": {server: {"username": USER, "password": password}}}).to_string()
@@ -83,7 +83,7 @@ impl Registry {
         self.scratch.join("login").display().to_string()
     }
 
-    /// Makes an image that says this text, pushes it, takes its name from the engine, and returns the name.
+    /// Makes an image that prints this text, pushes it, removes its name from the engine, and returns the name.
     pub(crate) fn push(&self, name: &str, says: &str) -> String {
         let image = self.image(name);
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());

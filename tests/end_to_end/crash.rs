@@ -1,4 +1,4 @@
-//! A worker killed at each point of its step, and run again: one row, one mail, one order, one event.
+//! A worker is killed at each point of its step, and run again: one row, one mail, one order, one event.
 
 use tests::proxy::{Mode, Proxy};
 use tests::vendor;
@@ -6,7 +6,7 @@ use tests::vendor;
 use crate::system::{distinct_events, distinct_mails};
 use crate::worker_input::Bench;
 
-/// Where a worker stands when it is killed.
+/// The point at which a worker is killed.
 #[derive(Debug, Clone, Copy)]
 enum Point {
     Database(&'static str, bool),

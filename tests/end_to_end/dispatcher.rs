@@ -1,13 +1,13 @@
-//! The dispatcher as its operators meet it: dead letters, replay, changing manifests, commands.
+//! The dispatcher as operators use it: dead letters, replay, changing manifests, commands.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tests::nats::{Nats, STREAM};
-use tests::program::Program;
+use tests::program::{Program, binaries};
 use tests::scratch::Scratch;
-use tests::{http, vendor, wait};
+use tests::{http, port, vendor, wait};
 
 use crate::system::{LIMIT, System, registration, shipped_events};
 
@@ -43,7 +43,7 @@ fn what_is_no_event_is_a_dead_letter_whole_and_can_be_dropped() {
         &json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "hopcount": 33}),
     );
     let letters = system.until_dead_letters(2);
-    // Both are under way at once: either may be the first.
+    // Both are under way at the same time, so either may be the first.
     assert!(letters.iter().any(|letter| letter["payload_base64"] == "//4gbm90IGFuIGV2ZW50"), "{letters:?}");
     assert!(letters.iter().any(|letter| letter["reason"].to_string().contains("hops")), "{letters:?}");
     system.command(&["dead-letters", "drop", "--all"]).run_to(0);
@@ -72,6 +72,32 @@ fn manifests_broken_while_running_are_refused_and_those_before_stay_in_force() {
     system.publish(&registration("Afterwards Ltd"));
     system.until_onboarded(2);
     system.check_books(2);
+}
+
+#[test]
+fn a_secret_that_nobody_gives_is_named_and_the_events_wait_for_it() {
+    let system = System::start();
+    let port = port::free();
+    let listen = format!("127.0.0.1:{port}");
+    let run = system.command(&["run", "--state-dir", "state", "--listen", &listen, "--events"]);
+    let mut lacking = run.argument(shipped_events()).argument("--bin-dir").argument(binaries()).start();
+    let ready = || http::get(port, "/readyz").map(|answer| (answer.status, answer.body)).unwrap_or_default();
+    lacking.process.until("names what is missing", || {
+        let (status, body) = ready();
+        (status == 503 && body.contains("Secret knapscen-config")).then_some(())
+    });
+    system.publish(&registration("Early Ltd"));
+    wait::until(LIMIT, "the event is parked", || {
+        ready().1.contains("on customer-registered wait").then_some(())
+    });
+    let page = http::get(port, "/").expect("the page").body;
+    assert!(page.contains("--secret knapscen-config=PATH"), "{page}");
+    let ended = lacking.terminate();
+    assert!(ended.output.contains("start with --secret knapscen-config=PATH"), "{}", ended.output);
+    assert_eq!(system.dead_letters().len(), 0);
+    let _dispatcher = system.dispatcher();
+    system.until_onboarded(1);
+    system.check_books(1);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The dispatcher with a real engine: what its users meet when an image is missing, and when the engine is. How Jobs run there is
-//! tried beside the backend.
+//! The dispatcher with a real engine: what users see when an image is missing, and when the engine is away. The
+//! backend's own tests check how Jobs run there.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use tests::{http, port, wait};
 use crate::dispatcher::copy;
 use crate::system::{LIMIT, System, registration, shipped_events, start_dispatcher};
 
-/// Whether an engine answers. With `CI` set one has to.
+/// Whether an engine answers. With `CI` set, one must answer.
 fn engine_answers() -> bool {
     let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
     let asked = match host.strip_prefix("unix://") {
@@ -65,10 +65,13 @@ fn a_missing_image_is_a_dead_letter_that_names_it_and_its_remedy() {
 fn an_engine_that_is_away_is_said_by_readyz_and_keeps_the_event_in_the_bus() {
     let system = System::start();
     let port = port::free();
+    let secret = system.scratch.write("knapscen-config.env", "NOTHING=here\n");
     let mut running = Program::dispatcher()
         .settings(system.nats.settings())
         .set("DOCKER_HOST", "unix:///nowhere/docker.sock")
         .argument("run")
+        .argument("--secret")
+        .argument(format!("knapscen-config={}", secret.display()))
         .argument("--backend")
         .argument("docker")
         .argument("--events")
@@ -85,7 +88,7 @@ fn an_engine_that_is_away_is_said_by_readyz_and_keeps_the_event_in_the_bus() {
     wait::until(LIMIT, "the event was taken", || {
         running.process.output().contains("the engine does not answer").then_some(())
     });
-    // Time to give it up.
+    // Time enough to give it up.
     std::thread::sleep(Duration::from_secs(1));
     let ended = running.terminate();
     ended.expect_code(0);

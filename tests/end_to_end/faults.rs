@@ -1,4 +1,4 @@
-//! Servers and dispatchers that die in mid-flow: nothing lost, nothing doubled.
+//! Servers and dispatchers that die during the flow: nothing is lost or doubled.
 
 use tests::mariadb::MariaDb;
 use tests::{vendor, wait};
@@ -19,7 +19,7 @@ fn a_dispatcher_killed_with_jobs_running_loses_and_doubles_nothing() {
     let mut dispatcher = system.dispatcher();
     system.vendor.set(vendor::Mode::AcceptThenWait);
     publish_all(&system);
-    // Jobs stand in the middle of their step; the dispatcher dies, and they live on.
+    // Jobs are in the middle of their step. The dispatcher dies, and they continue.
     system.vendor.until_requests(2);
     dispatcher.running.kill();
     let left = dispatcher.running.directory().processes();
@@ -28,7 +28,7 @@ fn a_dispatcher_killed_with_jobs_running_loses_and_doubles_nothing() {
     system.vendor.set(vendor::Mode::Ok);
     system.until_onboarded(CUSTOMERS);
     system.check_books(CUSTOMERS);
-    // The Jobs left running were awaited, not started again: nobody asked twice.
+    // The running Jobs were awaited and not started again, so nobody was asked twice.
     let asked = system.vendor.requests().iter().filter(|request| request.path == "/marketing").count();
     assert_eq!(asked, CUSTOMERS);
 }
@@ -37,7 +37,7 @@ fn a_dispatcher_killed_with_jobs_running_loses_and_doubles_nothing() {
 fn a_job_left_running_by_a_killed_dispatcher_is_awaited_by_the_next() {
     let system = System::start();
     let mut dispatcher = system.dispatcher();
-    // The mails go out, and then the Jobs cannot record them.
+    // The mails are sent, and then the Jobs cannot record them.
     let lock = system.database.hold("LOCK TABLES sent_mails WRITE");
     system.publish(&registration("One Ltd"));
     system.publish(&registration("Two Ltd"));

@@ -1,4 +1,4 @@
-//! The harness itself: what it starts answers, what it breaks is broken, and what it leaves is nothing.
+//! Tests of the harness: what it starts answers, what it breaks is broken, and nothing is left.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -111,7 +111,7 @@ fn the_proxy_holds_a_client_before_or_after_its_words() {
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         assert!(stream.read(&mut [0; 10]).is_err(), "an answer came through");
     }
-    // A refusal for a moment cuts as well.
+    // A refusal also ends open connections, even if it is short.
     proxy.set(proxy::Mode::HoldBefore("BODY"));
     let mut held = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
     held.write_all(b"BODY").unwrap();
@@ -148,7 +148,7 @@ fn the_proxy_holds_a_client_before_or_after_its_statement_is_carried_out() {
     }
 }
 
-/// As a worker does it.
+/// As in a worker.
 fn insert(settings: &[tests::Setting]) -> Result<(), sqlx::Error> {
     let setting = |name: &str| settings.iter().find(|(known, _)| known == name).unwrap().1.as_str();
     let options = sqlx::mysql::MySqlConnectOptions::new()

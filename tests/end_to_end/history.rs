@@ -11,12 +11,9 @@ use tests::{block_on, http, vendor, wait};
 use crate::dispatcher::copy;
 use crate::system::{LIMIT, System, registration, shipped_events};
 
-/// The counts of the history's own table.
-fn amount(system: &System, kind: &str, name: &str, state: &str) -> usize {
-    let sql = format!(
-        "SELECT amount FROM history_totals WHERE kind = '{kind}' AND name = '{name}' AND state = '{state}'"
-    );
-    system.database.text(&sql).parse().unwrap_or(0)
+/// How many customers a dispatcher counts in a stage.
+fn customers(port: u16, stage: &str) -> usize {
+    of_metrics(port).customers.get(stage).copied().unwrap_or(usize::MAX)
 }
 
 #[test]
@@ -28,27 +25,18 @@ fn two_dispatchers_write_one_history_that_balances_and_leaves_no_run_open() {
         system.publish(&registration(&format!("Company {number}")));
     }
     system.until_onboarded(3);
-    // What its last moments lost, the other finds.
+    // The other dispatcher finds what the killed one lost in its last moments.
     first.running.kill();
     system.until_onboarded(6);
     system.check_books(6);
-    // What the killed dispatcher had not written it had not answered: those events came again.
+    // What the killed dispatcher had not written, it had not answered, so those events came again.
     wait::until(LIMIT * 2, "every run is there and none stays open", || {
         let open = system.database.count("job_runs WHERE state <> 'complete'");
         let all = system.database.count("job_runs") >= 6 * 9;
-        (all && open == 0 && amount(&system, "customer", "", "3") == 6).then_some(())
+        (all && open == 0 && customers(second.port, "onboarded") == 6).then_some(())
     });
     assert_eq!(system.database.count("job_runs"), 6 * 9);
-    assert_eq!(["0", "1", "2"].map(|stage| amount(&system, "customer", "", stage)), [0, 0, 0]);
-    let counted = "(SELECT COUNT(*) AS n, trigger_name, state FROM job_runs WHERE superseded = 0 GROUP BY trigger_name, state) c \
-                   LEFT JOIN history_totals t ON t.kind = 'run' AND t.name = c.trigger_name AND t.state = c.state \
-                   WHERE t.amount IS NULL OR t.amount <> c.n";
-    assert_eq!(
-        system.database.count(counted),
-        0,
-        "{:?}",
-        system.database.rows("SELECT * FROM history_totals")
-    );
+    assert_eq!(["stuck", "trying_again", "under_way"].map(|stage| customers(second.port, stage)), [0, 0, 0]);
     let words = |done: usize| format!("save-user on user-saved: 0 waiting, 0 running, {done} done, 0 failed");
     let saved = system.database.count("job_runs WHERE trigger_name = 'user-saved-trigger'");
     wait::until(LIMIT, &format!("the page counts {saved} Jobs that saved a user"), || {
@@ -130,7 +118,7 @@ fn of_status(system: &System, events: &str) -> Counts {
     }
 }
 
-/// What the ledger, the customers' rows and the dead letters come to.
+/// The sums of the ledger, the customers' rows and the dead letters.
 fn of_books(system: &System, failed: usize) -> Counts {
     let mut counts = Counts::default();
     for (subject, step) in [
@@ -203,7 +191,7 @@ fn page_status_and_metrics_agree_with_the_books_after_a_crash_and_a_restart_of_o
         until_says(&format!("the page of the {name}"), &books, || of_page(port));
         until_says(&format!("the metrics of the {name}"), &books, || of_metrics(port));
     }
-    // What could not be planned has its customer, with the reason.
+    // An event that could not be planned has its customer, with the reason.
     let customer = refused["subject"].as_str().unwrap();
     let status = system.command(&["status", customer]).run_to(0).output;
     assert!(status.contains("stuck") && status.contains("not this one"), "{status}");
@@ -221,7 +209,7 @@ fn publish_with(system: &System, event: &Value, header: (&str, &str)) {
         .expect("an acknowledgement");
 }
 
-/// An event about this customer, which fails because it is no id.
+/// An event about this customer that fails, because the customer's id is not valid.
 fn saved(customer: &str, name: &str) -> Value {
     let mut event = registration(name);
     event["type"] = json!("disco.knapscen.customer.saved");
@@ -251,14 +239,14 @@ fn no_event_stops_the_history_on_a_server_whatever_it_holds() {
     system.publish(&registration("Behind Ltd"));
     system.until_onboarded(1);
     wait::until(LIMIT, "the history goes on", || {
-        (amount(&system, "customer", "", "3") == 1 && system.database.count("job_runs") == 7 + 9)
+        (customers(dispatcher.port, "onboarded") == 1 && system.database.count("job_runs") == 7 + 9)
             .then_some(())
     });
     let one = |sql: &str| system.database.text(sql);
-    assert_eq!(one("SELECT failed FROM customer_states WHERE id = 'spaces'"), "3");
-    assert_eq!(one("SELECT CHAR_LENGTH(search) FROM customer_states WHERE id = 'grows'"), "128");
-    assert_eq!(one("SELECT replay FROM job_runs WHERE customer_id = 'many-replays'"), i32::MAX.to_string());
-    assert_eq!(amount(&system, "customer", "", "0"), 5);
+    assert_eq!(system.database.count("job_runs WHERE flow_key = 'spaces' AND state = 'failed'"), 3);
+    assert_eq!(one("SELECT CHAR_LENGTH(flow_name) FROM job_runs WHERE flow_key = 'grows'"), "128");
+    assert_eq!(one("SELECT replay FROM job_runs WHERE flow_key = 'many-replays'"), i32::MAX.to_string());
+    assert_eq!(customers(dispatcher.port, "stuck"), 5);
     let metrics = http::get(dispatcher.port, "/metrics").expect("metrics").body;
     for line in ["dispatcher_history_up 1", "dispatcher_history_dropped_total 0"] {
         assert!(metrics.lines().any(|one| one == line), "{line}: {metrics}");
@@ -337,9 +325,9 @@ fn a_stop_ends_in_its_time_although_the_bus_is_away() {
 }
 
 #[test]
-fn what_is_older_than_its_days_goes_on_a_server_with_its_customers_and_what_was_done_stays_counted() {
+fn what_is_older_than_its_days_goes_on_a_server_and_what_the_workers_wrote_stays() {
     let system = System::start();
-    let _dispatcher = system.dispatcher();
+    let dispatcher = system.dispatcher();
     system.nats.publish("customer-saved", &saved("stuck", "Stuck Ltd"));
     system.publish(&registration("Old Ltd"));
     system.until_onboarded(1);
@@ -347,11 +335,128 @@ fn what_is_older_than_its_days_goes_on_a_server_with_its_customers_and_what_was_
     wait::until(LIMIT, "all has ended", || {
         (runs("state = 'complete'") == 9 && runs("state = 'failed'") == 1).then_some(())
     });
-    system.database.execute("UPDATE job_runs SET ended_at = ended_at - INTERVAL 91 DAY");
-    wait::until(LIMIT, "it is gone", || {
-        (runs("TRUE") + system.database.count("customer_states") == 0).then_some(())
+    // They are not missing either, because the ledger is as old.
+    system.database.execute("UPDATE handled_events SET handled_at = handled_at - INTERVAL 91 DAY");
+    system.database.execute("UPDATE job_runs SET seen_at = seen_at - INTERVAL 91 DAY");
+    wait::until(LIMIT, "it is gone", || (runs("TRUE") == 0).then_some(()));
+    assert_eq!(["stuck", "onboarded"].map(|stage| customers(dispatcher.port, stage)), [0, 1]);
+}
+
+/// Waits until this dispatcher reports everywhere that its history is late, or that it is not.
+fn until_late(dispatcher: &crate::system::Dispatcher, late: bool) {
+    let page = |path: &str| http::get(dispatcher.port, path).map(|answer| answer.body).unwrap_or_default();
+    wait::until(LIMIT, if late { "it is said to be late" } else { "it is up to date" }, || {
+        let metrics = page("/metrics");
+        let delay = metrics.lines().find_map(|line| line.strip_prefix("dispatcher_history_delay_seconds "));
+        let delay: f64 = delay?.parse().ok()?;
+        let says = [
+            page("/readyz").contains("history late"),
+            metrics.lines().any(|line| line == "dispatcher_history_up 0"),
+            page("/").contains("is late, and Jobs run on"),
+            delay >= 2.0,
+        ];
+        (says == [late; 4]).then_some(())
     });
-    assert_eq!(["0", "3"].map(|stage| amount(&system, "customer", "", stage)), [0, 0]);
-    let counted = ["complete", "failed"].map(|state| amount(&system, "run", "customer-saved-trigger", state));
-    assert_eq!(counted, [1, 0]);
+}
+
+#[test]
+fn somebodys_lock_on_one_run_holds_up_no_other_and_is_said() {
+    let system = System::start();
+    let dispatcher = with_a_job_that_hangs(&system);
+    // Only the row, without the gaps next to it into which other runs are written.
+    let lock = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION; \
+                SELECT * FROM job_runs WHERE state = 'running' FOR UPDATE";
+    let held = system.database.hold(lock);
+    system.vendor.set(vendor::Mode::Ok);
+    for number in 0..5 {
+        system.publish(&registration(&format!("Free {number}")));
+    }
+    until_late(&dispatcher, true);
+    wait::until(LIMIT, "all but the locked run are there", || {
+        let complete = system.database.count("job_runs WHERE state = 'complete'");
+        (complete >= 5 * 9 && system.onboarded() >= 5).then_some(())
+    });
+    drop(held);
+    system.until_onboarded(6);
+    until_late(&dispatcher, false);
+    wait::until(LIMIT, "the locked one too", || {
+        (system.database.count("job_runs WHERE state = 'complete'") == 6 * 9).then_some(())
+    });
+    assert_eq!(system.database.count("job_runs"), 6 * 9);
+    // The log follows a little later.
+    wait::until(LIMIT, "the log says both", || {
+        let log = dispatcher.running.process.output();
+        (log.contains("the history is late") && log.contains("the history is up to date again")).then_some(())
+    });
+}
+
+#[test]
+fn a_lock_on_all_runs_stops_no_registration_and_costs_no_run_of_two_dispatchers() {
+    let system = System::start();
+    let both = ["first", "second"].map(|state| system.dispatcher_with(&shipped_events(), state));
+    system.publish(&registration("Before Ltd"));
+    system.until_onboarded(1);
+    wait::until(LIMIT, "it is written", || {
+        (system.database.count("job_runs WHERE state = 'complete'") == 9).then_some(())
+    });
+    let held = system.database.hold("START TRANSACTION; SELECT * FROM job_runs FOR UPDATE");
+    for number in 0..6 {
+        system.publish(&registration(&format!("Company {number}")));
+    }
+    system.until_onboarded(7);
+    assert_eq!(system.database.count("job_runs"), 9, "nothing can be written");
+    let is_late = |one: &crate::system::Dispatcher| {
+        http::get(one.port, "/readyz").is_ok_and(|answer| answer.body.contains("history late"))
+    };
+    wait::until_true("a dispatcher says that its history is late", || both.iter().any(is_late));
+    drop(held);
+    wait::until(LIMIT, "every run is there", || {
+        (system.database.count("job_runs WHERE state = 'complete'") == 7 * 9).then_some(())
+    });
+    for dispatcher in &both {
+        until_late(dispatcher, false);
+        assert_eq!(customers(dispatcher.port, "onboarded"), 7);
+        let metrics = http::get(dispatcher.port, "/metrics").expect("metrics").body;
+        assert!(metrics.contains("dispatcher_history_dropped_total 0"), "{metrics}");
+    }
+    system.check_books(7);
+}
+
+#[test]
+fn runs_and_customers_that_the_history_has_never_seen_are_found_by_what_the_workers_wrote() {
+    let system = System::start();
+    let dispatcher = system.dispatcher();
+    for number in 0..3 {
+        system.publish(&registration(&format!("Company {number}")));
+    }
+    system.until_onboarded(3);
+    assert_eq!(dispatcher.running.terminate().code, Some(0));
+    system.database.execute("DELETE FROM job_runs");
+    system.database.execute("UPDATE handled_events SET handled_at = handled_at - INTERVAL 1 MINUTE");
+    let dispatcher = system.dispatcher();
+    wait::until(LIMIT, "every run is there", || {
+        (system.database.count("job_runs WHERE state = 'complete'") == 3 * 9).then_some(())
+    });
+    let books = of_books(&system, 0);
+    until_says("the page", &books, || of_page(dispatcher.port));
+}
+
+#[test]
+fn no_state_of_a_customer_is_read_from_the_manifests() {
+    let system = System::start();
+    let folder = Scratch::new("events");
+    let events = folder.join("events");
+    copy(&shipped_events(), &events);
+    // The flow of these manifests ends one step early.
+    fs::remove_dir_all(events.join("touchpoints-created")).unwrap();
+    let dispatcher = system.dispatcher_with(&events, "state");
+    system.publish(&registration("Almost Ltd"));
+    wait::until(LIMIT, "its last step is done", || {
+        let last = "job_runs WHERE trigger_name = 'swag-ordered-trigger' AND state = 'complete'";
+        (system.database.count(last) == 1).then_some(())
+    });
+    let stages = ["under_way", "onboarded"].map(|stage| customers(dispatcher.port, stage));
+    assert_eq!(stages, [1, 0]);
+    let status = system.command(&["status", "Almost", "--output", "json"]).run_to(0).output;
+    assert!(status.contains("\"state\":\"under way\""), "{status}");
 }

@@ -3,13 +3,21 @@
 
 mod alerts;
 mod crash;
+mod demo;
 mod dispatcher;
+mod dispatcher_secrets;
 mod docker;
+mod effects;
 mod faults;
 mod flow;
 mod harness;
 mod history;
+mod large;
+mod lost;
+mod migration;
 mod page;
+mod secrets;
+mod servers;
 mod statement;
 mod system;
 mod traces;

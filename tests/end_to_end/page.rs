@@ -12,7 +12,7 @@ use crate::system::{LIMIT, System, registration, shipped_events};
 
 const TOKEN: &str = "the-admin-token";
 
-/// Finds every text that stands on a ground with too little contrast for WCAG AA.
+/// Finds every text whose contrast with its background is too small for WCAG AA.
 const CONTRAST: &str = r#"
 const canvas = document.createElement("canvas"); canvas.width = canvas.height = 1;
 const pen = canvas.getContext("2d", { willReadFrequently: true });
@@ -44,7 +44,7 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
 return poor;
 "#;
 
-/// Finds every part of a graphic that stands out too little from the ground beside it (WCAG 1.4.11).
+/// Finds every part of a graphic whose contrast with its neighbours is too small (WCAG 1.4.11).
 const GRAPHICS: &str = r#"
 const canvas = document.createElement("canvas"); canvas.width = canvas.height = 1;
 const pen = canvas.getContext("2d", { willReadFrequently: true });
@@ -59,7 +59,7 @@ for (const part of document.querySelectorAll(".bar rect")) {
   const style = getComputedStyle(part);
   const [a, b] = [light(style.fill, style.opacity, ground), light(ground, 1, ground)].sort((x, y) => y - x);
   if ((a + 0.05) / (b + 0.05) < 3) poor.push(part.getAttribute("class"));
-  // What lies side by side is told apart by its height.
+  // Parts next to each other are told apart by their height.
   const next = part.nextElementSibling;
   if (next && Number(next.getAttribute("height")) < 1.5 * Number(part.getAttribute("height"))) poor.push("height of " + next.getAttribute("class"));
 }
@@ -101,7 +101,7 @@ impl Ground {
         self.browser.until_text(".who", "Ann Operator");
     }
 
-    /// A registration that can never work.
+    /// A registration that can never succeed.
     fn publish_hopeless(&self, name: &str) {
         let mut event = registration(name);
         event["data"]["subscription_tier"] = json!("platinum");
@@ -110,7 +110,7 @@ impl Ground {
 
     fn until_stuck(&self, count: usize) {
         wait::until(LIMIT, "customers are stuck", || {
-            (self.system.database.count("customer_states WHERE stage = 0") >= count).then_some(())
+            (self.system.database.count("job_runs WHERE state = 'failed'") >= count).then_some(())
         });
     }
 
@@ -123,7 +123,7 @@ impl Ground {
         }
     }
 
-    /// By the keyboard, until an element of this selector has the focus.
+    /// Presses Tab until an element of this selector has the focus.
     fn tab_to(&self, selector: &str) {
         let there = format!("return document.activeElement.matches({selector:?})");
         for _ in 0..60 {
@@ -139,7 +139,7 @@ impl Ground {
         self.browser.script("return document.activeElement.id")
     }
 
-    /// Where it is over nothing that holds.
+    /// At a point without any element that reacts.
     fn move_pointer_away(&self) {
         self.browser.command("Input.dispatchMouseEvent", &json!({"type": "mouseMoved", "x": 1, "y": 1}));
     }
@@ -177,10 +177,10 @@ fn an_operator_replays_by_a_click_with_scripts_and_without() {
     for (round, scripts) in [(1, true), (2, false)] {
         ground.browser.scripts(scripts);
         ground.log_in("/dead-letters");
-        ground.browser.until_text("[data-part=letters]", "platinum");
+        ground.browser.until_text("[data-part=letters]", "SUBSCRIPTION_TIER is not one of");
         ground.browser.click("button[value=replay]");
         ground.browser.until_text(".note.good", "1 dead letter replayed.");
-        // It fails again, as it must: another number, and one more replay.
+        // It fails again, as it must: with another number, and one more replay.
         wait::until(LIMIT, "the replay is a dead letter again", || {
             let letters = ground.system.dead_letters();
             letters.iter().any(|letter| letter["replay"] == round).then_some(())
@@ -225,15 +225,19 @@ fn every_page_is_readable_in_light_and_dark_on_a_desk_and_on_a_phone() {
     ground.system.until_onboarded(names.len());
     ground.until_stuck(2);
     ground.system.until_dead_letters(3);
-    let onboarded =
-        ground.system.database.text("SELECT id FROM customer_states WHERE stage = 3 ORDER BY name LIMIT 1");
-    let stuck =
-        ground.system.database.text("SELECT id FROM customer_states WHERE stage = 0 ORDER BY name LIMIT 1");
+    let onboarded = ground
+        .system
+        .database
+        .text("SELECT id FROM customers WHERE onboarded_at IS NOT NULL ORDER BY name LIMIT 1");
+    let stuck = ground
+        .system
+        .database
+        .text("SELECT flow_key FROM job_runs WHERE state = 'failed' ORDER BY flow_name LIMIT 1");
     ground.log_in("/");
     let run = ground
         .system
         .database
-        .text(&format!("SELECT id FROM job_runs WHERE customer_id = '{onboarded}' LIMIT 1"));
+        .text(&format!("SELECT id FROM job_runs WHERE flow_key = '{onboarded}' LIMIT 1"));
     let (done, stuck) = (format!("/customers/{onboarded}"), format!("/customers/{stuck}"));
     let logs = format!("/runs/{run}/logs");
     let number = ground.system.dead_letters()[0]["number"].to_string();
@@ -310,7 +314,7 @@ fn the_keyboard_replays_the_letter_that_it_has_reached_whatever_comes_meanwhile(
     ground.browser.until_text("#live", "Live");
     let second = format!("replay-{}", numbers[1]);
     ground.tab_to(&format!("#{second}"));
-    // The first one goes and a third one comes while the finger is over the key.
+    // The first one leaves and a third one comes while the pointer is on the button.
     ground.system.command(&["dead-letters", "drop", &numbers[0]]).run_to(0);
     ground.publish_hopeless("Third Ltd");
     ground.until_stuck(2);

@@ -1,4 +1,4 @@
-//! Traces as a collector gets them: whole, linked, once, and never at the cost of the flow.
+//! Traces as a collector receives them: complete, linked, once, and never delaying the flow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ fn traced(system: &System, collector: &Collector, more: &[(&str, &str)]) -> Disp
     start_dispatcher(program, &system.scratch, &system.secret(), &shipped_events(), "state")
 }
 
-/// Waits until the run of every Job of so many customers has come.
+/// Waits until the run of every Job of this many customers was received.
 fn until_runs(collector: &Collector, customers: usize) -> Vec<Span> {
     wait::until(LIMIT, "every run has come", || {
         let spans = collector.spans();
@@ -34,10 +34,11 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
     spans.iter().filter(|span| span.name == name).collect()
 }
 
-/// Each step of one customer's trace with wait, start, run and the worker's phases, linked to the run that sent its event.
+/// Checks that each step of one customer's trace has wait, start, run and the worker's phases, and is linked to the
+/// run that sent its event.
 fn check_trace(spans: &[Span]) {
     let by_id: BTreeMap<_, _> = spans.iter().map(|span| (span.id.as_str(), span)).collect();
-    assert_eq!(by_id.len(), spans.len(), "an id is there twice");
+    assert_eq!(by_id.len(), spans.len(), "an id occurs twice");
     let steps: Vec<_> = spans.iter().filter(|span| span.name.starts_with("process ")).collect();
     let mut names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
     names.sort_unstable();
@@ -78,12 +79,12 @@ fn check_trace(spans: &[Span]) {
             .iter()
             .filter(|span| span.parent == run.id && PHASES.contains(&span.name.as_str()))
             .collect();
-        assert_eq!(
-            phases.iter().map(|phase| phase.name.as_str()).collect::<Vec<_>>(),
-            PHASES,
-            "{}",
-            step.name
-        );
+        // A step without an effect outside of the database has no phase for one.
+        let acts = ["welcome-email-sent", "marketing-notified", "swag-ordered", "touchpoints-created"];
+        let acts = acts.iter().any(|event| step.name.ends_with(event));
+        let expected: Vec<_> = PHASES.into_iter().filter(|phase| acts || *phase != "act").collect();
+        let found: Vec<_> = phases.iter().map(|phase| phase.name.as_str()).collect();
+        assert_eq!(found, expected, "{}", step.name);
         let inside =
             phases.iter().all(|phase| run.from <= phase.from && phase.from <= phase.to && phase.to <= run.to);
         assert!(inside && phases.is_sorted_by_key(|phase| phase.from), "{phases:?}");
@@ -112,7 +113,7 @@ fn each_customer_is_one_trace_from_the_first_event_to_the_last() {
     }
     system.until_onboarded(3);
     until_runs(&collector, 2);
-    // What is still under way is sent at the stop.
+    // Spans that still wait are sent at the stop.
     assert_eq!(dispatcher.running.terminate().code, Some(0));
     let spans = collector.spans();
     let mut traces: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
@@ -131,7 +132,7 @@ fn each_customer_is_one_trace_from_the_first_event_to_the_last() {
         let customers: BTreeSet<_> =
             trace.iter().filter_map(|span| span.attributes.get("knapscen.customer")).collect();
         assert_eq!(customers.len(), 1, "{customers:?}");
-        // It reaches to the last event, which starts nothing.
+        // It includes the last event, which starts nothing.
         let last = system.nats.events("customer-onboarded");
         let last = last.iter().find(|last| last["correlationid"] == event["id"]).expect("the end");
         assert!(last["traceparent"].as_str().unwrap_or_default().contains(&first.trace));
@@ -172,7 +173,7 @@ fn a_collector_that_hangs_holds_up_neither_the_flow_nor_the_stop() {
     let system = System::start();
     let collector = Collector::start();
     collector.set(Mode::Hang);
-    // Room for the first Jobs only.
+    // Room only for the first Jobs.
     let dispatcher = traced(&system, &collector, &[("OTEL_BSP_MAX_QUEUE_SIZE", "25")]);
     for number in 0..3 {
         system.publish(&registration(&format!("Hasty {number}")));
@@ -222,5 +223,5 @@ fn a_step_that_fails_first_is_seen_with_each_of_its_attempts() {
     let traces: BTreeSet<_> = spans.iter().map(|span| span.trace.as_str()).collect();
     assert_eq!(traces.len(), 1);
     let ids: BTreeSet<_> = spans.iter().map(|span| span.id.as_str()).collect();
-    assert_eq!(ids.len(), spans.len(), "an id is there twice");
+    assert_eq!(ids.len(), spans.len(), "an id occurs twice");
 }

@@ -1,5 +1,7 @@
-//! Each worker alone: done, repeated, bad input, missing configuration, servers away, stopped.
+//! Each worker alone: success, repeat, bad input, missing configuration, servers away, stop.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,12 +13,12 @@ use tests::smtp::{self, Security, Smtp};
 use tests::vendor;
 
 use crate::system::distinct_mails;
-use crate::worker_input::{Bench, STEPS};
+use crate::worker_input::{Bench, steps};
 
 #[test]
 fn every_worker_is_done_once_and_a_repeat_changes_nothing() {
     let bench = Bench::start();
-    for (step, emits) in STEPS {
+    for (step, emits) in steps() {
         let done = bench.worker(step).run_to(0);
         assert_eq!(done.report["outcome"], "done", "{step}: {}", done.report);
         assert_eq!(done.report, done.last_line(), "{step}");
@@ -43,7 +45,7 @@ fn every_worker_is_done_once_and_a_repeat_changes_nothing() {
 #[test]
 fn every_worker_works_on_sqlite_too() {
     let bench = Bench::on(Database::sqlite());
-    for (step, emits) in STEPS {
+    for (step, emits) in steps() {
         assert_eq!(bench.worker(step).run_to(0).report["outcome"], "done", "{step}");
         assert_eq!(bench.worker(step).run_to(0).report["outcome"], "repeated", "{step}");
         assert_eq!(bench.nats.events(emits).len(), 1, "{step}");
@@ -113,7 +115,7 @@ fn another_company_cannot_take_over_a_customer() {
     }
     assert_eq!(bench.database.count("users WHERE email = 'eve@x.example'"), 0, "nothing of it stays");
     assert_eq!(bench.database.count("customers WHERE name = 'TechCorp'"), 2);
-    // The same company again is no harm.
+    // Registering the same company again is harmless.
     bench.worker("register-corporate-customer").set("EVENT_ID", "again").run_to(0);
 }
 
@@ -271,13 +273,92 @@ fn mail_goes_out_over_every_kind_of_tls_with_login() {
         let refused = worker.set("EVENT_ID", "wrong").set("SMTP_PASS", "wrong-secret").run_to(78);
         assert!(!refused.output.contains("wrong-secret"), "{}", refused.output);
         if security != Security::Plain {
-            // A certificate nobody vouches for.
+            // A certificate of an unknown authority.
             bench
                 .worker("send-welcome-email")
                 .settings(smtp.settings())
                 .without("SMTP_CA")
                 .set("EVENT_ID", "ca")
-                .run_to(75);
+                .run_to(78);
+        }
+    }
+}
+
+#[test]
+fn tls_on_a_plain_port_and_the_reverse_are_said_so() {
+    let bench = Bench::start();
+    for (security, asked, said) in [
+        (Security::Plain, "tls", "does not speak TLS on this port: set SMTP_TLS to starttls or none"),
+        (Security::Tls, "none", "speaks TLS from the first byte on this port: set SMTP_TLS=tls"),
+        (Security::Plain, "starttls", "offers no STARTTLS"),
+    ] {
+        let smtp = Smtp::start_with(security, None);
+        let worker = bench.worker("send-welcome-email").settings(smtp.settings());
+        let ended = worker.set("EVENT_ID", "port").set("SMTP_TLS", asked).run_to(78);
+        assert!(ended.output.contains(said), "{}", ended.output);
+    }
+}
+
+/// A server that says this, reading up to so many bytes after each, and ends the connection when TLS begins: with a reset, or only
+/// with an end.
+fn breaking_off(said: &[(Vec<u8>, usize)], resets: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, said) = (listener.local_addr().unwrap().port(), said.to_vec());
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            for (bytes, room) in &said {
+                let _ = stream.write_all(bytes); // whoever asks may be gone
+                let _ = stream.read(&mut vec![0; *room]);
+            }
+            let _ = stream.peek(&mut [0; 9]);
+            // The kernel resets a connection that is closed before everything was read.
+            if !resets {
+                let _ = stream.read(&mut [0; 4096]);
+            }
+        }
+    });
+    port
+}
+
+/// How MySQL 8 begins to talk to a client that may ask for TLS.
+fn mysql_greeting() -> Vec<u8> {
+    // TLS, protocol 4.1, and how to log in.
+    let [a, b, c, d] = 0x000b_aa09_u32.to_le_bytes();
+    let parts: [&[u8]; 5] = [
+        b"\x0a8.0.36\0\x07\0\0\x0012345678\0",
+        &[a, b, 0x2d, 2, 0, c, d, 21],
+        &[0; 10],
+        b"123456789012\0",
+        b"caching_sha2_password\0",
+    ];
+    let body = parts.concat();
+    [&[u8::try_from(body.len()).unwrap(), 0, 0, 0], body.as_slice()].concat()
+}
+
+#[test]
+fn a_server_that_breaks_off_a_tls_handshake_is_a_fault_of_the_moment() {
+    let bench = Bench::start();
+    let say = |text: &str, room| (text.as_bytes().to_vec(), room);
+    let info = r#"{"server_id":"X","version":"2.11.0","proto":1,"headers":true,"tls_required":true,"max_payload":1048576}"#;
+    let nats = [say(&format!("INFO {info}\r\n"), 0)];
+    let starttls = [say("220 x\r\n", 99), say("250-x\r\n250 STARTTLS\r\n", 99), say("220 go on\r\n", 0)];
+    let mysql = [(mysql_greeting(), 36)];
+    for resets in [true, false] {
+        let port = |said: &[(Vec<u8>, usize)]| breaking_off(said, resets).to_string();
+        let nats_at = |said| format!("nats://127.0.0.1:{}", port(said));
+        for (step, name, value, more) in [
+            ("order-swag", "SWAG_API_URL", format!("https://127.0.0.1:{}/", port(&[])), None),
+            ("send-welcome-email", "SMTP_PORT", port(&[]), Some(("SMTP_TLS", "tls"))),
+            ("send-welcome-email", "SMTP_PORT", port(&starttls), Some(("SMTP_TLS", "starttls"))),
+            ("save-user", "DB_PORT", port(&mysql), Some(("DB_TLS", "required"))),
+            ("save-user", "NATS_SERVER", nats_at(&nats), None),
+            ("save-user", "NATS_SERVER", nats_at(&[]), Some(("NATS_TLS_FIRST", "true"))),
+        ] {
+            let worker = bench.worker(step).set("EVENT_ID", "handshake").set(name, &value);
+            let ended = more.iter().fold(worker, |worker, (name, value)| worker.set(name, value)).run_to(75);
+            let said = ended.reported("/error/message");
+            let words = if resets { "reset by peer" } else { "eof" };
+            assert!(said.contains(words) || said.contains("end of file"), "{step} {name}={value}: {said}");
         }
     }
 }
@@ -292,7 +373,7 @@ fn the_database_is_reached_over_tls() {
 
 #[test]
 fn a_worker_teaches_and_refuses_arguments() {
-    for (step, _) in STEPS {
+    for (step, _) in steps() {
         let help = tests::program::Program::worker(step).argument("--help").run_to(0);
         assert!(help.output.contains("SUBSCRIPTION_TIER") || step == "save-user", "{}", help.output);
         assert!(help.output.contains("Exit codes"), "{}", help.output);

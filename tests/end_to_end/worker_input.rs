@@ -1,5 +1,6 @@
 //! Each worker with valid input, on servers of a test.
 
+use shared::event::Kind;
 use tests::database::Database;
 use tests::nats::Nats;
 use tests::program::Program;
@@ -8,7 +9,7 @@ use tests::smtp::Smtp;
 use tests::vendor::Vendor;
 use uuid::Uuid;
 
-/// What a worker runs against.
+/// The servers of a worker.
 pub(crate) struct Bench {
     pub(crate) nats: Nats,
     pub(crate) database: Database,
@@ -18,15 +19,9 @@ pub(crate) struct Bench {
 }
 
 /// Every worker and the subject that it publishes to.
-pub(crate) const STEPS: [(&str, &str); 7] = [
-    ("register-corporate-customer", "customer-saved"),
-    ("save-customer", "user-saved"),
-    ("save-user", "welcome-email-sent"),
-    ("send-welcome-email", "marketing-notified"),
-    ("notify-marketing", "swag-ordered"),
-    ("order-swag", "touchpoints-created"),
-    ("create-touchpoints", "customer-onboarded"),
-];
+pub(crate) fn steps() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Kind::ALL.iter().filter_map(|kind| Some((kind.step()?, kind.subject())))
+}
 
 const USERS: &str = r#"[{"name":"Ann","email":"boss@x.example","role":"customer_account_owner"}]"#;
 
@@ -45,7 +40,7 @@ impl Bench {
             vendor: Vendor::start(),
             customer: Uuid::new_v4(),
         };
-        // The customer is saved and its only user, the owner, is registered: save-user is its last.
+        // The customer is saved, and its only user, the owner, is registered: save-user saves the last user.
         this.database.execute(&format!(
             "INSERT INTO customers (id, name, subscription_tier, started_at, saved_at) \
              VALUES ('{}', 'TechCorp', 'basic', '2026-01-02 03:04:05', '2026-01-02 03:04:06')",

@@ -1,50 +1,62 @@
-//! The books, made from outside: rows, mails, requests, the stream and the dead letters, against what was published.
+//! The books, made from outside: rows, mails, requests, the stream and the dead letters are compared with what was
+//! published.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
 use tests::nats::SUBJECTS;
+use tests::smtp::Mail;
+use tests::vendor::{self, Request};
+use uuid::Uuid;
 
+use crate::fault::Server;
 use crate::hostile::Hostile;
 use crate::options::BusName;
 use crate::registration::Registration;
-use crate::stage::Stage;
+use crate::stage::MARKETING;
+use crate::suite::{Excuse, Suite};
 
-/// What has become of everything. `published = done + dead + waiting + lost`.
+/// The final state of every registration. `published = done + dead + waiting + lost`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Books {
     pub(crate) published: usize,
     pub(crate) done: usize,
-    /// Dead letters, whole and with their reason, though every fault is over and they were replayed.
+    /// Complete dead letters with their reason, although every fault is over and they were replayed.
     pub(crate) dead: usize,
-    /// Dead letters of registrations that are at their end all the same.
+    /// Dead letters of registrations that have reached their end.
     pub(crate) letters_left: usize,
-    /// Not at their end, and still in the bus.
+    /// Registrations that have not reached their end, but are still in the bus.
     pub(crate) waiting: usize,
-    /// Not at their end, and nowhere.
+    /// Registrations that have not reached their end and are nowhere.
     pub(crate) lost: Vec<String>,
-    /// Effects that happened more than once.
+    /// Effects that took place more than once.
     pub(crate) doubled: Vec<String>,
-    /// Jobs of one event of which two ran side by side.
+    /// Jobs of one event of which two ran at the same time.
     pub(crate) doubled_jobs: Vec<String>,
     /// What only a hostile event can have made.
     pub(crate) forged: Vec<String>,
+    /// False statements of page, metrics or command.
+    pub(crate) false_states: Vec<String>,
     pub(crate) hostile: HostileBooks,
 }
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct HostileBooks {
     pub(crate) published: usize,
-    /// Found among the dead letters, whole.
+    /// Found among the dead letters, complete.
     pub(crate) dead: usize,
-    /// Valid after all, and handled like any other.
+    /// They were valid after all, and were handled like any other.
     pub(crate) handled: usize,
-    /// Could never be handled, and are not among the dead letters.
+    /// They could never be handled, and are not among the dead letters.
     pub(crate) lost: Vec<String>,
+    /// They are dead letters for another reason than expected.
+    pub(crate) wrong_class: Vec<String>,
+    /// The dead letters by class.
+    pub(crate) classes: BTreeMap<String, usize>,
 }
 
-/// What was found when nothing moved any more.
+/// The state of everything when nothing changed any more.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     customers: BTreeMap<String, (String, bool)>,
@@ -53,23 +65,33 @@ pub(crate) struct Evidence {
     orders: BTreeMap<String, Vec<String>>,
     mails_recorded: BTreeMap<String, BTreeSet<String>>,
     mails: BTreeMap<String, Vec<String>>,
-    /// Path and customer, to the different keys that the vendor has taken.
+    /// Path and customer, with the different keys that the vendor has accepted.
     requests: BTreeMap<(String, String), BTreeSet<String>>,
-    /// Subject and customer, to the different ids.
+    /// Subject and customer, with the different ids.
     events: BTreeMap<(String, String), BTreeSet<String>>,
     letters: Vec<Value>,
+    /// How many of them belong to the event with this id, or follow from it.
+    letters_of: BTreeMap<String, usize>,
+    /// Those that are not in the stream any more.
+    former_letters: Vec<Value>,
     waiting: u64,
+    /// When each accepted mail came: welcomes by the owner's address, notes to marketing by customer.
+    welcomes: BTreeMap<String, Vec<f64>>,
+    notes: BTreeMap<String, Vec<f64>>,
+    /// When each request that was clearly accepted came, by path and customer.
+    posts: BTreeMap<(String, String), Vec<f64>>,
+    excuses: Vec<Excuse>,
 }
 
 impl Evidence {
-    pub(crate) fn gather(
-        stage: &Stage,
-        hostile: &[Hostile],
-        letters: Vec<Value>,
-        bus: BusName,
-        waiting: u64,
-    ) -> Self {
-        let mut found = Self { letters, waiting, ..Self::default() };
+    pub(crate) fn gather(suite: &Suite<'_>, letters: Vec<Value>, waiting: u64) -> Self {
+        let stage = &suite.stage;
+        let former_letters = suite.kept.letters.clone();
+        let excuses = suite.excuses.clone();
+        let mut found = Self { letters, former_letters, waiting, excuses, ..Self::default() };
+        for id in found.letters.iter().flat_map(flow_of).collect::<Vec<_>>() {
+            *found.letters_of.entry(id).or_default() += 1;
+        }
         let rows = |query: &str| stage.database.rows(query);
         for mut row in rows("SELECT id, name, onboarded_at IS NOT NULL AS onboarded FROM customers") {
             let value = (row["name"].clone(), row["onboarded"] == "1");
@@ -90,33 +112,70 @@ impl Evidence {
             found.mails_recorded.entry(take(&mut row, "customer_id")).or_default().insert(bare(&id));
         }
         for mail in stage.mail.mails() {
+            found.note_mail(&mail);
             let recipients = found.mails.entry(bare(&mail.message_id)).or_default();
             *recipients = mail.recipients;
         }
-        let taken = stage.vendor.orders();
         for request in stage.vendor.requests() {
-            let customer = request.json()["customer_id"].as_str().unwrap_or_default().to_owned();
-            // Of a webhook every answer that says yes will do; a vendor must have taken the order.
-            let counts = |key: &&str| request.path == "/marketing" || taken.contains_key(*key);
-            if let Some(key) = request.key().filter(counts) {
-                let key = key.to_owned();
-                found.requests.entry((request.path, customer)).or_default().insert(key);
-            }
+            found.note_request(&request);
         }
-        if bus == BusName::Jetstream {
-            // What follows from a hostile event counts; the event itself is nobody's doing but its publisher's.
-            let theirs: BTreeSet<&[u8]> = hostile.iter().map(|one| one.payload.as_slice()).collect();
-            for stored in stage.broker.stored() {
+        if suite.options.bus == BusName::Jetstream {
+            // Events that follow from a hostile event count; the hostile event itself is only its publisher's work.
+            let theirs: BTreeSet<&[u8]> = suite.hostile.iter().map(|one| one.payload.as_slice()).collect();
+            for stored in stage.broker.stored().iter().chain(&suite.kept.events) {
                 if theirs.contains(stored.payload.as_slice()) {
                     continue;
                 }
                 let event = &stored.event;
                 let customer = event["data"]["customer_id"].as_str().or(event["subject"].as_str());
-                let key = (stored.subject, customer.unwrap_or_default().to_owned());
+                let key = (stored.subject.clone(), customer.unwrap_or_default().to_owned());
                 found.events.entry(key).or_default().insert(event["id"].to_string());
             }
         }
         found
+    }
+
+    fn note_mail(&mut self, mail: &Mail) {
+        if !mail.answered {
+            return;
+        }
+        for to in &mail.recipients {
+            if to != MARKETING {
+                self.welcomes.entry(to.clone()).or_default().push(mail.at);
+            } else if let Some(customer) = mail.text.as_deref().and_then(customer_in) {
+                self.notes.entry(customer).or_default().push(mail.at);
+            }
+        }
+    }
+
+    fn note_request(&mut self, request: &Request) {
+        let customer = request.json()["customer_id"].as_str().unwrap_or_default().to_owned();
+        let place = (request.path.clone(), customer);
+        let is_yes = matches!(request.mode, vendor::Mode::Ok | vendor::Mode::AcceptThenWait);
+        // A webhook's answer is a success unless it reports a failure; a vendor must have accepted the order.
+        let may_be_yes = match request.mode {
+            vendor::Mode::Garbage | vendor::Mode::Deep => request.path == "/marketing",
+            vendor::Mode::AcceptThenHang => true,
+            _ => is_yes,
+        };
+        if let Some(key) = request.key().filter(|_| may_be_yes) {
+            self.requests.entry(place.clone()).or_default().insert(key.to_owned());
+        }
+        if is_yes {
+            self.posts.entry(place).or_default().push(request.at);
+        }
+    }
+
+    /// How many of these came although the one before had succeeded and a worker knew it.
+    fn repeated(&self, server: Server, times: Option<&Vec<f64>>) -> usize {
+        let mut times = times.cloned().unwrap_or_default();
+        times.sort_by(f64::total_cmp);
+        times.pop();
+        let excused = |at: &f64| {
+            let mut excuses = self.excuses.iter().filter(|one| one.server == server);
+            excuses.any(|one| (one.from..=one.to).contains(at))
+        };
+        times.iter().filter(|at| !excused(at)).count()
     }
 }
 
@@ -138,13 +197,16 @@ impl Books {
         books
     }
 
-    /// Whether nothing is lost, doubled, forged or left. A registration that stays dead counts as lost: all of them are valid.
+    /// Whether nothing is lost, doubled, forged or left. A dead letter that stays counts as lost, because all
+    /// registrations are valid.
     pub(crate) fn balance(&self) -> bool {
         self.lost.is_empty()
             && self.doubled.is_empty()
             && self.doubled_jobs.is_empty()
             && self.forged.is_empty()
+            && self.false_states.is_empty()
             && self.hostile.lost.is_empty()
+            && self.hostile.wrong_class.is_empty()
             && self.letters_left == 0
             && self.published == self.done
     }
@@ -158,7 +220,7 @@ impl Books {
                 missing.push(format!("{is} of {wanted} {what}"));
             }
         }
-        let letters = found.letters.iter().filter(|letter| concerns(letter, one)).count();
+        let letters = found.letters_of.get(&one.event_id).copied().unwrap_or_default();
         if missing.is_empty() {
             self.done += 1;
             self.letters_left += letters;
@@ -171,7 +233,7 @@ impl Books {
         }
     }
 
-    /// Customers that nobody registered, names that somebody else gave, mails that nobody recorded.
+    /// Customers that were not registered, names from somebody else, mails without a record.
     fn forgeries(&mut self, registrations: &[Registration], hostile: &[Hostile], found: &Evidence) {
         let ours: BTreeMap<_, _> =
             registrations.iter().map(|one| (one.customer.to_string(), one.name.as_str())).collect();
@@ -188,7 +250,7 @@ impl Books {
         let recorded: BTreeSet<_> = found.mails_recorded.values().flatten().collect();
         for (id, recipients) in &found.mails {
             if !recorded.contains(id) {
-                // Between the mail server's answer and the record a worker can die for good only by a dead letter.
+                // Between the mail server's answer and the record, only a dead letter can stop a worker for good.
                 let dead = found.letters.iter().any(|letter| {
                     recipients
                         .iter()
@@ -202,27 +264,42 @@ impl Books {
     }
 
     fn hostile(&mut self, hostile: &[Hostile], found: &Evidence, bus: BusName) {
-        // An event that was handed in over HTTP is the same, but may be written in another way.
+        // An event that came over HTTP is the same, but may be written differently.
         let text = |text: &str| match bus {
             BusName::Jetstream => text.to_owned(),
             BusName::Embedded => serde_json::from_str::<Value>(text)
                 .map_or_else(|_| text.to_owned(), |event| event.to_string()),
         };
-        let buried: BTreeSet<String> =
-            found.letters.iter().filter_map(|letter| letter["payload"].as_str()).map(text).collect();
-        let buried_bytes: BTreeSet<&str> =
-            found.letters.iter().filter_map(|letter| letter["payload_base64"].as_str()).collect();
+        let letters = || found.letters.iter().chain(&found.former_letters);
+        let class = |letter: &Value| letter["class"].as_str().unwrap_or_default().to_owned();
+        let mut buried: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for letter in letters() {
+            if let Some(payload) = letter["payload"].as_str() {
+                buried.entry(text(payload)).or_default().insert(class(letter));
+            } else if let Some(bytes) = letter["payload_base64"].as_str() {
+                buried.entry(bytes.to_owned()).or_default().insert(class(letter));
+            }
+        }
         self.hostile.published = hostile.len();
         for one in hostile {
             let dead = match std::str::from_utf8(&one.payload) {
-                Ok(payload) => buried.contains(&text(payload)),
-                Err(_) => buried_bytes.contains(base64(&one.payload).as_str()),
+                Ok(payload) => buried.get(&text(payload)),
+                Err(_) => buried.get(base64(&one.payload).as_str()),
             };
-            if dead {
+            let start = || String::from_utf8_lossy(&one.payload).chars().take(60).collect::<String>();
+            if let Some(classes) = dead {
                 self.hostile.dead += 1;
-            } else if one.must_die {
-                let start = String::from_utf8_lossy(&one.payload).chars().take(60).collect::<String>();
-                self.hostile.lost.push(format!("{}: {start:?}", one.subject));
+                for class in classes {
+                    *self.hostile.classes.entry(class.clone()).or_default() += 1;
+                }
+                let wrong: Vec<_> =
+                    classes.iter().filter(|class| !one.dies_of.contains(&class.as_str())).collect();
+                if one.must_die() && !wrong.is_empty() {
+                    let is = format!("{}: {wrong:?} and not {:?}: {:?}", one.subject, one.dies_of, start());
+                    self.hostile.wrong_class.push(is);
+                }
+            } else if one.must_die() {
+                self.hostile.lost.push(format!("{}: {:?}", one.subject, start()));
             } else {
                 self.hostile.handled += 1;
             }
@@ -230,7 +307,13 @@ impl Books {
     }
 }
 
-/// What must be there how often, and is.
+/// The customer's id in the text of a note.
+fn customer_in(text: &str) -> Option<String> {
+    let words = text.split(|one: char| !one.is_ascii_hexdigit() && one != '-');
+    words.filter(|word| word.len() == 36).find(|word| Uuid::parse_str(word).is_ok()).map(str::to_owned)
+}
+
+/// Counts what must exist and how often.
 fn effects(one: &Registration, found: &Evidence, bus: BusName) -> Vec<(String, usize, usize)> {
     let id = one.customer.to_string();
     let requests = |path: &str| found.requests.get(&(path.to_owned(), id.clone())).map_or(0, BTreeSet::len);
@@ -253,6 +336,17 @@ fn effects(one: &Registration, found: &Evidence, bus: BusName) -> Vec<(String, u
         ("keys of notes to marketing".to_owned(), 1, requests("/marketing")),
         ("keys of touchpoints at the CRM".to_owned(), 1, requests("/crm")),
     ];
+    let at_vendor = |path: &str| {
+        let what = format!("requests to {path} after one that succeeded");
+        (what, 0, found.repeated(Server::Vendor, found.posts.get(&(path.to_owned(), id.clone()))))
+    };
+    all.extend(["/orders", "/marketing", "/crm"].map(at_vendor));
+    for (what, times) in [
+        ("welcome mails after one that was taken", found.welcomes.get(&one.owner)),
+        ("mails to marketing after one that was taken", found.notes.get(&id)),
+    ] {
+        all.push((what.to_owned(), 0, found.repeated(Server::Mail, times)));
+    }
     if bus == BusName::Jetstream {
         for subject in &SUBJECTS[1..] {
             let wanted = if *subject == "user-saved" { one.users } else { 1 };
@@ -263,11 +357,16 @@ fn effects(one: &Registration, found: &Evidence, bus: BusName) -> Vec<(String, u
     all
 }
 
-/// Whether a dead letter belongs to the flow of this registration, and not to one that only speaks of its customer.
-pub(crate) fn concerns(letter: &Value, one: &Registration) -> bool {
+/// The ids in a dead letter: of its event, and of the registration that it follows from. An event that only names a
+/// customer has other ids.
+pub(crate) fn flow_of(letter: &Value) -> BTreeSet<String> {
     let payload: Value =
         letter["payload"].as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    [&payload["id"], &payload["correlationid"]].iter().any(|id| id.as_str() == Some(one.event_id.as_str()))
+    [&payload["id"], &payload["correlationid"]]
+        .into_iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn take(row: &mut BTreeMap<String, String>, column: &str) -> String {

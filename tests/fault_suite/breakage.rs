@@ -1,4 +1,8 @@
-//! What a fault does to the stage and the fleet, and what is left of it afterwards: nothing.
+//! What a fault does to the stage and the fleet; afterwards nothing of it is left.
+
+mod bus;
+mod database;
+mod machine;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,35 +11,35 @@ use tests::proxy::Mode;
 use tests::{smtp, vendor, wait};
 
 use crate::cluster::Cluster;
-use crate::fault::{Fault, Server};
+use crate::fault::{Change, Fault, Kind, Server};
 use crate::point::Point;
 use crate::report::Done;
 use crate::stage::Stage;
 use crate::suite::Suite;
 
-/// How long a worker may take to come to the point at which it is killed.
+/// How long a worker may take to reach the point at which it is killed.
 const AT_POINT: Duration = Duration::from_secs(10);
 
-/// How long a fault stays at most, beyond its time, until it has met somebody.
+/// How much longer than planned a fault may last until it has affected a process.
 const EFFECT: Duration = Duration::from_secs(20);
 
-/// What a dispatcher says of a full disk.
+/// The dispatcher's message about a full disk.
 const NO_SPACE: [&str; 2] = ["No space left on device", "disk is full"];
 
-/// What a dispatcher says once it has seen other manifests.
-const MANIFESTS: [&str; 1] = ["manifests changed and"];
+/// The dispatcher's messages about changed manifests.
+const MANIFESTS: [&str; 2] = ["manifests changed and", "manifests changed; those before"];
 
-/// How long it may take until a registration is with the vendor.
+/// How long a registration may take to reach the vendor.
 const AT_VENDOR: Duration = Duration::from_secs(20);
 
-/// How long the events of killed dispatchers may take to come again once their lease is over.
+/// How long the events of killed dispatchers may take to come again after their lease.
 const TAKEN_AGAIN: Duration = Duration::from_secs(30);
 
 /// How long the Jobs of those events are watched then.
 const WATCHED: Duration = Duration::from_secs(3);
 
 impl Suite<'_> {
-    /// Breaks, waits, and mends.
+    /// Breaks something, waits, and repairs it.
     pub(crate) fn carry_out(&mut self, fault: Fault) -> Done {
         let mut done =
             Done { kind: fault.kind(), fault: fault.to_string(), hit: true, killed: BTreeMap::new() };
@@ -81,6 +85,8 @@ impl Suite<'_> {
                 stage.mail.set(mode);
                 done.hit = for_effect(time, || stage.mail.reached());
                 stage.mail.set(smtp::Mode::Accept);
+                // A client that waits for an answer would wait for ten minutes, as the protocol requires.
+                stage.set(Server::Mail, &Mode::Pass);
             }
             Fault::FullDisk(time) => {
                 let before = self.fleet.said(&NO_SPACE);
@@ -95,23 +101,76 @@ impl Suite<'_> {
                 }
                 None => done.hit = false,
             },
-            Fault::Cluster => self.fleet.cluster().into_iter().for_each(Cluster::forget),
+            Fault::FreezeDispatcher(number, time) => {
+                done.hit = self.at_work() & self.fleet.freeze(number);
+                std::thread::sleep(time);
+                self.fleet.thaw(number);
+            }
+            Fault::FreezeServer(server, time) => {
+                if server == Server::Broker {
+                    stage.broker.pause();
+                } else {
+                    stage.database_server.pause();
+                }
+                std::thread::sleep(time);
+                stage.broker.resume();
+                stage.database_server.resume();
+            }
             Fault::Manifests(change, time) => {
                 let before = self.fleet.said(&MANIFESTS);
                 self.manifests.change(change);
-                done.hit = for_effect(time, || self.fleet.said(&MANIFESTS) > before);
+                // A slow copy that ends unchanged would have no effect.
+                let copied = change == Change::Copied;
+                done.hit = for_effect(time, || copied || self.fleet.said(&MANIFESTS) > before);
+                self.look_for_false_states();
                 self.manifests.restore();
             }
+            Fault::OtherManifests(step, time) => done.hit = self.older_manifests(step, time),
+            Fault::Plain(kind, time) => done.hit = self.plain(kind, time),
         }
         done
     }
 
-    /// Waits until a worker runs. False where none does.
+    /// A fault without variants. Returns whether it affected a process.
+    fn plain(&mut self, kind: Kind, time: Duration) -> bool {
+        match kind {
+            Kind::Restarts => self.restart_often(),
+            Kind::WrongCluster => self.wrong_cluster(time),
+            Kind::LockedRows => self.lock_rows(time),
+            Kind::LockedHistory => self.lock_history(time),
+            Kind::ReadOnly => self.read_only(time),
+            Kind::NoConnections => self.take_all_connections(time),
+            Kind::EndedSessions => self.end_sessions(time),
+            Kind::RotatedPassword => self.rotate_password(time),
+            Kind::ConsumersGone => self.remove_consumers(time),
+            Kind::SubjectsGone => self.cut_subjects(time),
+            Kind::StreamAged => self.age_stream(),
+            Kind::StreamFull => self.fill_stream(time),
+            Kind::StoreLost => self.lose_store(time),
+            Kind::StoreRestored => self.restore_store(time),
+            Kind::LettersPurged => self.purge_letters(),
+            Kind::Republished => self.republish(),
+            Kind::LargeEvents => self.publish_large(time),
+            Kind::UnreadableHeaders => self.publish_unreadable(time),
+            Kind::ReplacedBinaries => self.replace_binaries(time),
+            Kind::FewFiles => self.leave_few_files(time),
+            Kind::StateGone => self.remove_state(),
+            Kind::IdleConnections => self.hold_connections(time),
+            Kind::LockedQueue => self.lock_queue(time),
+            Kind::Cluster => {
+                self.fleet.cluster().into_iter().for_each(Cluster::forget);
+                true
+            }
+            _ => unreachable!("{kind} has varieties"),
+        }
+    }
+
+    /// Waits until a worker runs. False if none does.
     fn at_work(&self) -> bool {
         wait::within(AT_POINT, || (!self.fleet.workers().is_empty()).then_some(())).is_some()
     }
 
-    /// Whether a worker came to the point, and who was killed.
+    /// Whether a worker reached the point, and which one was killed.
     fn kill_at(&self, point: Point) -> (bool, BTreeMap<String, usize>) {
         let proxy = self.stage.before_workers(point.server);
         proxy.set(point.hold());
@@ -122,8 +181,8 @@ impl Suite<'_> {
         (reached, killed)
     }
 
-    /// Kills all dispatchers while the vendor keeps workers waiting. The next dispatchers get the same events, and must
-    /// find those workers instead of starting others. True where workers were there before and after.
+    /// Kills all dispatchers while the vendor keeps workers waiting. The next dispatchers get the same events, and
+    /// must find those workers instead of starting others. True if workers were running before and after.
     fn orphan_workers(&mut self) -> bool {
         self.stage.vendor.set(vendor::Mode::AcceptThenWait);
         let asked = self.stage.vendor.requests().len();
@@ -155,7 +214,7 @@ fn hold(stage: &Stage, server: Server, mode: &Mode, time: Duration) -> bool {
     reached
 }
 
-/// Waits as long as the fault is to last, and until it has had its effect. False where it had none.
+/// Waits until the fault's time is over and it has had an effect. False if it had none.
 fn for_effect(time: Duration, mut seen: impl FnMut() -> bool) -> bool {
     std::thread::sleep(time);
     let look = || {
@@ -168,7 +227,7 @@ fn for_effect(time: Duration, mut seen: impl FnMut() -> bool) -> bool {
     wait::within(EFFECT, look).is_some()
 }
 
-/// Whether one of these times is off by about so much.
+/// Whether one of these times is wrong by about this much.
 fn off_by(times: &[f64], seconds: i64) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let wanted = Duration::from_secs(seconds.unsigned_abs()).as_secs_f64().copysign(if seconds < 0 {

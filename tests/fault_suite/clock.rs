@@ -14,7 +14,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Fails where the library is not installed.
+    /// Fails if the library is not installed.
     pub(crate) fn new() -> Result<Self, String> {
         let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
         let library = places
@@ -27,7 +27,7 @@ impl Clock {
         Ok(clock)
     }
 
-    /// So many seconds off.
+    /// Sets it wrong by this many seconds.
     pub(crate) fn set(&self, seconds: i64) {
         let next = self.scratch.write("time.next", &format!("{seconds:+}\n"));
         fs::rename(next, self.scratch.join("time")).expect("a file");
@@ -38,7 +38,7 @@ impl Clock {
             ("LD_PRELOAD", &self.library.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", &self.scratch.join("time").display().to_string()),
             ("FAKETIME_CACHE_DURATION", "1"),
-            // What jumps is the wall clock; time that passes goes on.
+            // Only the wall clock jumps; the monotonic clock goes on.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
         ])
     }

@@ -1,5 +1,5 @@
-//! The cluster of the run: an API server stand-in, and one node that runs what a Job's image means as a process, as Job controller
-//! and kubelet would.
+//! The cluster of the run: an API server stand-in, and one node that runs a Job's image as a process, like Job
+//! controller and kubelet.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,10 +18,10 @@ use tests::scratch::Scratch;
 /// How often the node looks for Jobs.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The pause before a second try; it doubles. A real one waits for ten seconds.
+/// The pause before a second try; it doubles. A real cluster waits for ten seconds.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-/// With these the Job's policy gives up.
+/// The exit codes for which the Job's policy gives up.
 const FOR_GOOD: [i32; 3] = [65, 70, 78];
 
 #[derive(Debug)]
@@ -38,9 +38,9 @@ pub(crate) struct Cluster {
 struct Node {
     hand: Hand,
     bin_dir: PathBuf,
-    /// What the Secret holds.
+    /// The content of the Secret.
     secret: Vec<Setting>,
-    /// A folder for each Job, by which its processes are known.
+    /// The folder with one folder for each Job, by which its processes are found.
     folder: PathBuf,
     ended: Arc<AtomicBool>,
 }
@@ -63,7 +63,7 @@ impl Cluster {
         Self { server, kubeconfig, ended, _scratch: scratch }
     }
 
-    /// Ends every open watch, and forgets what has been: whoever follows the Jobs must list them anew.
+    /// Ends every open watch and forgets the history, so that all Jobs must be listed again.
     pub(crate) fn forget(&self) {
         self.server.expire();
         self.server.cut_watches();
@@ -113,7 +113,7 @@ impl Node {
         }
     }
 
-    /// Runs the Job's container to its end; how it ended, and its last words.
+    /// Runs the Job's container to its end. Returns how it ended, and its termination message.
     fn run_container(&self, job: &Value, attempt: u64) -> (ExitStatus, String) {
         let container = &job["spec"]["template"]["spec"]["containers"][0];
         let image = container["image"].as_str().unwrap_or_default();
@@ -128,12 +128,12 @@ impl Node {
         assert_eq!(container["envFrom"][0]["secretRef"]["name"], "knapscen-config");
         command.envs(self.secret.iter().map(|(name, value)| (name, value)));
         for variable in container["env"].as_array().into_iter().flatten() {
-            // A reference to another variable cannot be: every "$" of an event is doubled.
+            // It cannot be a reference to another variable, because every "$" of an event is doubled.
             let value = variable["value"].as_str().unwrap_or_default().replace("$$", "$");
             command.env(variable["name"].as_str().unwrap_or_default(), value);
         }
         command.env("TERMINATION_LOG", &last_words);
-        // What is longer than a program can be given, no node can start.
+        // A node cannot start a program with a longer value.
         let Ok(mut child) = command.spawn() else {
             return (ExitStatus::from_raw(128 << 8), "the container cannot be started".to_owned());
         };

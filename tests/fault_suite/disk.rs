@@ -1,4 +1,4 @@
-//! A small disk of its own for the dispatchers' state, so that it can be full without harm to the machine.
+//! A small disk of its own for the dispatchers' state, so that it can be filled without harm to the machine.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use tests::scratch::Scratch;
 
 const SIZE: &str = "size=256m";
 
-/// A file system in memory; gone on drop. Without the right to mount one, a folder.
+/// A file system in memory, removed on drop. Without the right to mount one, a folder.
 #[derive(Debug)]
 pub(crate) struct Disk {
     mounted: bool,
@@ -26,7 +26,7 @@ impl Disk {
         Self { mounted, folder, scratch }
     }
 
-    /// Fails where it is no file system of its own, and so can never be full.
+    /// Fails if it is not a file system of its own, because then it can never be full.
     pub(crate) fn check(&self) -> Result<(), String> {
         let problem =
             "nothing can be mounted here, so no disk can be full: run it as root, or --without full-disk";
@@ -37,12 +37,12 @@ impl Disk {
         &self.folder
     }
 
-    /// What the processes are known by that work on it.
+    /// The path by which the processes that use it are found.
     pub(crate) fn scratch(&self) -> &Scratch {
         &self.scratch
     }
 
-    /// Takes all the space there is. `None` where the disk is not ours alone.
+    /// Uses all the space. `None` if the disk is not only ours.
     pub(crate) fn fill(&self) -> Option<Full> {
         if !self.mounted {
             return None;
@@ -66,7 +66,7 @@ impl Drop for Disk {
     }
 }
 
-/// A full disk; on drop it has space again.
+/// A full disk; on drop it is freed again.
 #[derive(Debug)]
 pub(crate) struct Full(PathBuf);
 

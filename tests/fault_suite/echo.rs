@@ -1,7 +1,8 @@
 //! Delivers every event twice.
 //!
-//! On a broker, what appears on the flow's subjects is published once more by a client of its own; what that client missed
-//! while the broker was away follows at the end. In the queue file of the embedded bus a trigger doubles every message.
+//! On a broker, a client of its own publishes everything on the flow's subjects a second time. What this client
+//! missed while the broker was away follows at the end. In the queue file of the embedded bus, a trigger doubles
+//! every message.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +16,7 @@ use tests::block_on;
 use tests::nats::{Nats, STREAM, SUBJECTS, Stored};
 use tokio::sync::watch;
 
-/// Marks what was published by the echo, so that it is not repeated for ever.
+/// Marks the echo's messages, so that they are not repeated for ever.
 const MARK: &str = "Echo";
 
 /// A trigger does not fire for what a trigger has inserted.
@@ -24,15 +25,15 @@ const DOUBLE: &str = "CREATE TRIGGER IF NOT EXISTS echo AFTER INSERT ON messages
     VALUES (new.subject, new.headers, new.payload, new.published_at, new.due_at);
 END";
 
-/// How often the events were delivered.
+/// How many events were delivered again.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(crate) struct Repeated {
     pub(crate) twice: usize,
-    /// Though all should come twice.
+    /// How many events were not, although all should come twice.
     pub(crate) once: usize,
 }
 
-/// What delivers again.
+/// The part that delivers again.
 #[derive(Debug)]
 pub(crate) enum Echo {
     Broker { end: watch::Sender<bool>, thread: JoinHandle<()> },
@@ -67,7 +68,7 @@ impl Echo {
         Self::Broker { end, thread }
     }
 
-    /// Publishes once more what is in the stream only once; so many.
+    /// Publishes again what is in the stream only once. Returns how many these were.
     pub(crate) fn repeat_missed(broker: &Nats) -> usize {
         let missed: Vec<_> =
             copies(broker).into_values().filter(|stored| stored.len() == 1).flatten().collect();
@@ -114,12 +115,12 @@ async fn repeat(client: Client, subscribed: Vec<async_nats::Subscriber>, mut end
         if headers.get(MARK).is_some() {
             continue;
         }
-        // What does not get there is found missing at the end.
+        // What does not arrive is found to be missing at the end.
         let _ = client.publish_with_headers(message.subject, marked(&headers), message.payload).await;
     }
 }
 
-/// The same without the id by which the broker would know it again.
+/// The same without the id by which the broker would recognise it.
 fn marked(headers: &HeaderMap) -> HeaderMap {
     let mut marked = HeaderMap::new();
     for (name, values) in headers.iter().filter(|(name, _)| name.to_string() != "Nats-Msg-Id") {

@@ -1,4 +1,4 @@
-//! The kinds of faults, and one fault with everything that chance decides about it.
+//! The kinds of faults, and one fault with everything that is chosen at random.
 
 use std::fmt;
 use std::time::Duration;
@@ -47,8 +47,90 @@ pub(crate) enum Kind {
     FullDisk,
     /// The clock of dispatchers and workers jumps
     ClockJump,
-    /// Manifests change, break and come back
+    /// Manifests change under load
     Manifests,
+    /// A manifest that is no YAML
+    BrokenManifest,
+    /// Files of the manifests are empty or end in the middle
+    HalfAFile,
+    /// All manifests are away
+    EmptiedFolder,
+    /// The folder of the manifests itself is away
+    FolderGone,
+    /// The folder of the manifests is removed and copied anew, file by file
+    CopiedFolder,
+    /// A trigger is away
+    MissingTrigger,
+    /// A trigger is away with all that belongs to it
+    MissingStep,
+    /// A ConfigMap that a trigger refers to is away
+    MissingConfigMap,
+    /// A further dispatcher that lacks a step, as one of an older version
+    OtherManifests,
+    /// A further dispatcher whose cluster no trigger selects
+    WrongCluster,
+    /// One dispatcher frozen for longer than its lease, while others go on
+    FreezeDispatcher,
+    /// Dispatchers stopped and started so often that an event is handed back more often than it may be tried
+    Restarts,
+    /// A server frozen, with all its connections open
+    FreezeServer,
+    /// Workers killed between an effect and its entry in the ledger
+    KillAfterEffect,
+    /// The mail server takes a mail and ends the connection without an answer
+    MailCutAtEnd,
+    /// The mail server refuses one recipient, so that one of two effects of a step fails
+    MailToOneRefused,
+    /// The mail server refuses for good
+    MailRefused,
+    /// The vendor answers 200, and its body says no
+    YesThatMeansNo,
+    /// The vendor refers to another place, or refuses token or request
+    VendorElsewhere,
+    /// The vendor's answer never ends, or is nested too deeply
+    VendorFloods,
+    /// Others lock rows of the workers' tables, in any order
+    LockedRows,
+    /// Somebody locks the history
+    LockedHistory,
+    /// The database is read-only
+    ReadOnly,
+    /// The database has no connection left
+    NoConnections,
+    /// The database ends every session, again and again
+    EndedSessions,
+    /// The password of the database is changed, and some time later known again
+    RotatedPassword,
+    /// The consumers are removed
+    ConsumersGone,
+    /// Subjects of the stream are cut away
+    SubjectsGone,
+    /// What is acknowledged ages out of the stream
+    StreamAged,
+    /// The stream has no space left
+    StreamFull,
+    /// The disk of the broker is lost, with all streams
+    StoreLost,
+    /// The streams are restored from an older copy
+    StoreRestored,
+    /// Somebody replays and then removes all dead letters
+    LettersPurged,
+    /// Somebody has the outbox published again in mid-flow
+    Republished,
+    /// Events up to the largest that the bus takes
+    LargeEvents,
+    /// Messages whose headers no client can read
+    UnreadableHeaders,
+    /// The workers' binaries are replaced: away, half there, back
+    ReplacedBinaries,
+    /// Dispatchers have no file left to open
+    FewFiles,
+    /// The files by which dispatchers know running Jobs are removed
+    StateGone,
+    /// Strangers hold hundreds of connections to the dispatchers
+    IdleConnections,
+    /// Somebody locks the queue of the embedded bus
+    LockedQueue,
     /// The cluster ends every watch and forgets what has been
     Cluster,
 }
@@ -60,19 +142,68 @@ pub(crate) enum Server {
     Database,
     Mail,
     Vendor,
-    /// The embedded bus, where a worker hands in what follows by HTTP.
+    /// The embedded bus, to which workers post their events over HTTP.
     Sink,
 }
 
 /// How the manifests change.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Label,
     Broken,
     NewFolder,
+    TriggerGone,
+    StepGone,
+    ConfigMapGone,
+    AllGone,
+    FolderGone,
+    Copied,
+    EmptyTrigger,
+    HalfATemplate,
 }
 
-/// One fault, with everything that chance decides about it.
+const CHANGES: [Change; 11] = [
+    Change::Label,
+    Change::Broken,
+    Change::NewFolder,
+    Change::TriggerGone,
+    Change::StepGone,
+    Change::ConfigMapGone,
+    Change::AllGone,
+    Change::FolderGone,
+    Change::Copied,
+    Change::EmptyTrigger,
+    Change::HalfATemplate,
+];
+
+impl Change {
+    /// A change that removes a trigger lasts longer than such a set must be unchanged to take force.
+    fn at_least(self) -> Duration {
+        match self {
+            Self::Label | Self::Broken | Self::NewFolder | Self::Copied => Duration::ZERO,
+            Self::AllGone | Self::FolderGone | Self::EmptyTrigger | Self::HalfATemplate => {
+                Duration::from_secs(2)
+            }
+            Self::TriggerGone | Self::StepGone | Self::ConfigMapGone => Duration::from_secs(5),
+        }
+    }
+
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Label | Self::NewFolder => Kind::Manifests,
+            Self::Broken => Kind::BrokenManifest,
+            Self::TriggerGone => Kind::MissingTrigger,
+            Self::StepGone => Kind::MissingStep,
+            Self::ConfigMapGone => Kind::MissingConfigMap,
+            Self::AllGone => Kind::EmptiedFolder,
+            Self::FolderGone => Kind::FolderGone,
+            Self::Copied => Kind::CopiedFolder,
+            Self::EmptyTrigger | Self::HalfATemplate => Kind::HalfAFile,
+        }
+    }
+}
+
+/// One fault, with everything that is chosen at random.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     KillAtPoint(Point),
@@ -91,25 +222,82 @@ pub(crate) enum Fault {
     FullDisk(Duration),
     ClockJump(i64, Duration),
     Manifests(Change, Duration),
-    Cluster,
+    FreezeDispatcher(usize, Duration),
+    FreezeServer(Server, Duration),
+    /// A further dispatcher without the triggers of this folder.
+    OtherManifests(&'static str, Duration),
+    /// A kind without variants.
+    Plain(Kind, Duration),
 }
 
-/// Those that can be broken as a whole; the sink is a dispatcher.
+/// Servers that can be broken as a whole; the sink belongs to a dispatcher.
 const SERVERS: [Server; 4] = [Server::Broker, Server::Database, Server::Mail, Server::Vendor];
 
 impl Kind {
-    /// Whether it can be done with this backend and bus.
+    /// Whether it is possible with this backend and bus.
     pub(crate) fn possible(self, options: &Options) -> bool {
         let processes = options.backend == BackendName::Process;
         let containers = options.backend == BackendName::Docker;
         let several = options.dispatcher_count() > 1;
+        let broker = options.bus == BusName::Jetstream;
         match self {
             Self::Cluster => options.backend == BackendName::Kubernetes,
             Self::ClockJump => !containers, // containers have the machine's clock
-            Self::KillDispatchers => several,
-            Self::FullDisk => processes || options.bus == BusName::Embedded,
+            // A single frozen dispatcher is only slow.
+            Self::KillDispatchers | Self::FreezeDispatcher => several,
+            Self::FullDisk => processes || !broker,
+            Self::ReplacedBinaries | Self::StateGone => processes,
+            Self::FewFiles => processes && broker, // a queue in a file needs files for its own repair
+            Self::OtherManifests
+            | Self::WrongCluster
+            | Self::ConsumersGone
+            | Self::SubjectsGone
+            | Self::StreamAged
+            | Self::StreamFull
+            | Self::StoreLost
+            | Self::StoreRestored
+            | Self::LettersPurged
+            | Self::UnreadableHeaders => broker,
+            Self::LockedQueue => !broker,
             _ => true,
         }
+    }
+
+    /// Whether a server then answers as if the input or a setting were wrong; such events have to be replayed.
+    pub(crate) const fn may_refuse(self) -> bool {
+        matches!(
+            self,
+            Self::Vendor
+                | Self::YesThatMeansNo
+                | Self::VendorElsewhere
+                | Self::VendorFloods
+                | Self::Mail
+                | Self::MailToOneRefused
+                | Self::MailRefused
+                | Self::Garbage
+                | Self::Cut
+        )
+    }
+
+    /// Effects that this fault may cause to be repeated: a worker, the server or the connection ends between an
+    /// effect and its entry.
+    pub(crate) const fn may_repeat(self) -> bool {
+        matches!(
+            self,
+            Self::KillAtPoint
+                | Self::KillCommitted
+                | Self::KillAfterEffect
+                | Self::KillWorkers
+                | Self::Restarts
+        )
+    }
+}
+
+impl Kind {
+    /// Its description in a few words.
+    fn words(self) -> String {
+        let help = self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        help.unwrap_or_default()
     }
 }
 
@@ -120,11 +308,10 @@ impl fmt::Display for Kind {
 }
 
 impl Fault {
-    /// What kind of fault it is.
+    /// The kind of the fault.
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::KillAtPoint(point) if point.is_committed() => Kind::KillCommitted,
-            Self::KillAtPoint(_) => Kind::KillAtPoint,
+            Self::KillAtPoint(point) => point.kind(),
             Self::KillWorkers => Kind::KillWorkers,
             Self::KillDispatcher(_) => Kind::KillDispatcher,
             Self::KillDispatchers => Kind::KillDispatchers,
@@ -135,31 +322,53 @@ impl Fault {
             Self::SlowServer(..) => Kind::SlowServer,
             Self::Garbage(..) => Kind::Garbage,
             Self::Cut(..) => Kind::Cut,
-            Self::Vendor(..) => Kind::Vendor,
-            Self::Mail(..) => Kind::Mail,
+            Self::Vendor(mode, _) => [Kind::YesThatMeansNo, Kind::VendorElsewhere, Kind::VendorFloods]
+                .into_iter()
+                .find(|kind| vendor_modes(*kind).contains(&mode))
+                .unwrap_or(Kind::Vendor),
+            Self::Mail(mode, _) => [Kind::MailCutAtEnd, Kind::MailToOneRefused, Kind::MailRefused]
+                .into_iter()
+                .find(|kind| mail_modes(*kind).contains(&mode))
+                .unwrap_or(Kind::Mail),
             Self::FullDisk(_) => Kind::FullDisk,
             Self::ClockJump(..) => Kind::ClockJump,
-            Self::Manifests(..) => Kind::Manifests,
-            Self::Cluster => Kind::Cluster,
+            Self::Manifests(change, _) => change.kind(),
+            Self::FreezeDispatcher(..) => Kind::FreezeDispatcher,
+            Self::FreezeServer(..) => Kind::FreezeServer,
+            Self::OtherManifests(..) => Kind::OtherManifests,
+            Self::Plain(kind, _) => kind,
         }
     }
 
-    /// Every fault of this kind, with times and amounts of chance.
+    /// Whether it disturbs the answers of this server to workers.
+    pub(crate) fn disturbs(self, server: Server) -> bool {
+        match self {
+            Self::StopServer(met, _)
+            | Self::SilentServer(met, _)
+            | Self::SlowServer(met, ..)
+            | Self::Garbage(met, _)
+            | Self::Cut(met, ..) => met == server,
+            Self::Mail(..) => server == Server::Mail,
+            _ => false,
+        }
+    }
+
+    /// Every fault of this kind, with random times and amounts.
     pub(crate) fn all(kind: Kind, chance: &mut Rng, options: &Options) -> Vec<Self> {
         let broker = options.bus == BusName::Jetstream;
         let servers = || SERVERS.into_iter().filter(move |server| broker || *server != Server::Broker);
         let dispatchers = || 0..options.dispatcher_count();
         match kind {
-            Kind::KillAtPoint | Kind::KillCommitted => {
+            Kind::KillAtPoint | Kind::KillCommitted | Kind::KillAfterEffect => {
                 let absent = match (options.bus, options.backend) {
                     (BusName::Jetstream, _) => vec![Server::Sink],
                     (BusName::Embedded, BackendName::Process) => vec![Server::Broker],
-                    // A container is told of its dispatcher's address by the dispatcher alone.
+                    // Only the dispatcher tells a container the dispatcher's address.
                     (BusName::Embedded, _) => vec![Server::Broker, Server::Sink],
                 };
                 Point::all()
                     .filter(|point| !absent.contains(&point.server))
-                    .filter(|point| point.is_committed() == (kind == Kind::KillCommitted))
+                    .filter(|point| point.kind() == kind)
                     .map(Self::KillAtPoint)
                     .collect()
             }
@@ -178,7 +387,7 @@ impl Fault {
                 })
                 .collect(),
             Kind::Garbage => servers().map(|server| Self::Garbage(server, any_time(chance))).collect(),
-            // Soon, which is in the greeting, and later; mail server and vendor never say more than a few lines.
+            // Early, which is in the greeting, and later. Mail server and vendor never send more than a few lines.
             Kind::Cut => servers()
                 .flat_map(|server| match server {
                     Server::Mail | Server::Vendor => [(server, 1..40), (server, 40..180)],
@@ -186,24 +395,74 @@ impl Fault {
                 })
                 .map(|(server, bytes)| Self::Cut(server, chance.usize(bytes), any_time(chance)))
                 .collect(),
-            Kind::Vendor => {
-                use vendor::Mode::{AcceptThenHang, Cut, Garbage, Hang, Status};
-                let modes = [Status(500), Status(503), Status(429), Hang, AcceptThenHang, Garbage, Cut];
-                modes.map(|mode| Self::Vendor(mode, any_time(chance))).to_vec()
+            Kind::Vendor | Kind::YesThatMeansNo | Kind::VendorElsewhere | Kind::VendorFloods => {
+                vendor_modes(kind).iter().map(|mode| Self::Vendor(*mode, any_time(chance))).collect()
             }
-            Kind::Mail => {
-                use smtp::Mode::{AcceptThenHang, Hang, Refuse4xx};
-                [Refuse4xx, Hang, AcceptThenHang].map(|mode| Self::Mail(mode, any_time(chance))).to_vec()
+            Kind::Mail | Kind::MailCutAtEnd | Kind::MailToOneRefused | Kind::MailRefused => {
+                // The second mail of a customer comes some steps after the first.
+                let more = Duration::from_secs(if kind == Kind::MailToOneRefused { 2 } else { 0 });
+                mail_modes(kind).iter().map(|mode| Self::Mail(*mode, more + any_time(chance))).collect()
             }
             Kind::FullDisk => vec![Self::FullDisk(any_time(chance))],
             Kind::ClockJump => [3_600, -3_600, 90 * 86_400, -86_400, 61]
                 .map(|seconds| Self::ClockJump(seconds, any_time(chance)))
                 .to_vec(),
-            Kind::Manifests => [Change::Label, Change::Broken, Change::NewFolder]
-                .map(|change| Self::Manifests(change, any_time(chance)))
+            Kind::Manifests
+            | Kind::BrokenManifest
+            | Kind::HalfAFile
+            | Kind::EmptiedFolder
+            | Kind::FolderGone
+            | Kind::CopiedFolder
+            | Kind::MissingTrigger
+            | Kind::MissingStep
+            | Kind::MissingConfigMap => CHANGES
+                .into_iter()
+                .filter(|change| change.kind() == kind)
+                .map(|change| Self::Manifests(change, change.at_least() + any_time(chance)))
+                .collect(),
+            Kind::OtherManifests => ["touchpoints-created", "user-saved", "customer-saved"]
+                .map(|step| Self::OtherManifests(step, Duration::from_secs(4) + any_time(chance)))
                 .to_vec(),
-            Kind::Cluster => vec![Self::Cluster],
+            Kind::FreezeServer => [Server::Broker, Server::Database]
+                .into_iter()
+                .filter(|server| broker || *server != Server::Broker)
+                .map(|server| Self::FreezeServer(server, Duration::from_secs(2) + any_time(chance)))
+                .collect(),
+            Kind::LockedHistory => vec![Self::Plain(kind, Duration::from_secs(chance.u64(8..=25)))],
+            Kind::LockedRows | Kind::WrongCluster => {
+                vec![Self::Plain(kind, Duration::from_secs(4) + any_time(chance))]
+            }
+            Kind::FreezeDispatcher => dispatchers()
+                .map(|number| Self::FreezeDispatcher(number, Duration::from_secs(8) + any_time(chance)))
+                .collect(),
+            _ => vec![Self::Plain(kind, any_time(chance))],
         }
+    }
+}
+
+fn vendor_modes(kind: Kind) -> &'static [vendor::Mode] {
+    use vendor::Mode::{AcceptThenHang, Cut, Deep, Endless, Garbage, Hang, Says, Status};
+    match kind {
+        Kind::YesThatMeansNo => &[
+            Says("invalid_payload"),
+            Says(r#"{"ok": false, "error": "channel_not_found"}"#),
+            Says(r#"{"success": false, "id": "1"}"#),
+        ],
+        Kind::VendorElsewhere => &[Status(302), Status(401), Status(422)],
+        Kind::VendorFloods => &[Endless, Deep],
+        _ => &[Status(500), Status(503), Status(429), Hang, AcceptThenHang, Garbage, Cut],
+    }
+}
+
+fn mail_modes(kind: Kind) -> &'static [smtp::Mode] {
+    use smtp::Mode::{
+        AcceptThenClose, AcceptThenHang, Hang, HangAtQuit, Refuse4xx, Refuse5xx, RefuseMarketing,
+    };
+    match kind {
+        Kind::MailCutAtEnd => &[AcceptThenClose],
+        Kind::MailToOneRefused => &[RefuseMarketing],
+        Kind::MailRefused => &[Refuse5xx],
+        _ => &[Refuse4xx, Hang, AcceptThenHang, HangAtQuit],
     }
 }
 
@@ -234,7 +493,12 @@ impl fmt::Display for Fault {
             Self::FullDisk(time) => write!(f, "no space for {time:?}"),
             Self::ClockJump(seconds, time) => write!(f, "clock off by {seconds} s for {time:?}"),
             Self::Manifests(change, time) => write!(f, "manifests changed ({change:?}) for {time:?}"),
-            Self::Cluster => f.write_str("the cluster forgets"),
+            Self::FreezeDispatcher(number, time) => write!(f, "freeze dispatcher {number} for {time:?}"),
+            Self::FreezeServer(server, time) => write!(f, "freeze the {server:?} for {time:?}"),
+            Self::OtherManifests(step, time) => {
+                write!(f, "a further dispatcher that lacks {step} for {time:?}")
+            }
+            Self::Plain(kind, time) => write!(f, "{} for {time:?}", kind.words()),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Pid, Rlimit};
 use tests::program::{Program, Running};
 use tests::scratch::Scratch;
 use tests::{Setting, http, port, reaper};
@@ -16,7 +17,7 @@ use crate::options::{BackendName, BusName, Options};
 use crate::stage::Stage;
 use crate::workers::{self, Worker};
 
-/// How long a dispatcher may take to be ready: after a kill it first waits out what its predecessor held.
+/// How long a dispatcher may take to be ready. After a kill it first waits for the leases of its predecessor.
 const READY: Duration = Duration::from_mins(2);
 
 #[derive(Debug)]
@@ -30,8 +31,9 @@ pub(crate) struct Fleet {
     _scratch: Scratch,
     clock: Option<Clock>,
     cluster: Option<Cluster>,
-    /// Holds the workers.
-    _bin_dir: BinDir,
+    bin_dir: BinDir,
+    /// Logs of dispatchers that ran only for a while.
+    further_logs: String,
 }
 
 #[derive(Debug)]
@@ -98,7 +100,8 @@ impl Fleet {
             _scratch: scratch,
             clock,
             cluster,
-            _bin_dir: bin_dir,
+            bin_dir,
+            further_logs: String::new(),
         };
         fleet.start_missing();
         fleet
@@ -116,6 +119,35 @@ impl Fleet {
         self.cluster.as_ref()
     }
 
+    pub(crate) fn bin_dir(&self) -> &BinDir {
+        &self.bin_dir
+    }
+
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.dispatchers.iter().map(|dispatcher| dispatcher.port)
+    }
+
+    /// Starts a dispatcher like the first one, with these changes, on a port of its own.
+    pub(crate) fn further(&self, changed: impl Fn(Program) -> Program) -> Running {
+        let listen = format!("127.0.0.1:{}", port::free());
+        changed(self.dispatchers[0].program.clone().set("DISPATCHER_LISTEN", &listen)).start()
+    }
+
+    pub(crate) fn keep_log(&mut self, log: &str) {
+        self.further_logs.push_str(log);
+    }
+
+    /// Whether a dispatcher reports that its history is late.
+    pub(crate) fn history_is_late(&self) -> bool {
+        self.metrics("dispatcher_history_up ").iter().any(|value| value == "0")
+    }
+
+    /// No dispatcher can open another file until the limits are dropped.
+    pub(crate) fn limit_files(&self) -> Vec<FileLimit> {
+        let running = self.dispatchers.iter().filter_map(|one| one.running.as_ref());
+        running.filter_map(|running| FileLimit::now(running.process.id())).collect()
+    }
+
     /// The file of the embedded bus.
     pub(crate) fn queue(&self) -> PathBuf {
         queue(&self.disk)
@@ -126,7 +158,7 @@ impl Fleet {
         self.dispatchers[0].port
     }
 
-    /// Starts those that do not run, and waits until they are ready.
+    /// Starts those that are not running, and waits until they are ready.
     pub(crate) fn start_missing(&mut self) {
         let missing = self.dispatchers.iter_mut().filter(|dispatcher| dispatcher.running.is_none());
         for dispatcher in missing {
@@ -142,62 +174,76 @@ impl Fleet {
         }
     }
 
-    /// Whether it ran.
+    /// Returns whether it was running.
     pub(crate) fn kill(&mut self, number: usize) -> bool {
         if let Some(mut running) = self.dispatchers[number].running.take() {
             running.kill();
             self.dispatchers[number].logs.push_str(&running.process.output());
-            // Its Jobs live on in its directory.
+            // Its Jobs continue in its directory.
             self.killed.push(running);
             return true;
         }
         false
     }
 
-    /// Whether all ran.
+    /// Returns whether all were running.
     pub(crate) fn kill_all(&mut self) -> bool {
         let count = self.dispatchers.len();
         (0..count).filter(|number| self.kill(*number)).count() == count
     }
 
-    /// Tells it to end. It must end in order. Whether it ran.
+    /// Asks it to end, which it must do in order. Returns whether it was running.
     pub(crate) fn stop(&mut self, number: usize) -> bool {
         let running = self.dispatchers[number].running.take();
-        if let Some(running) = running {
-            let ended = running.terminate();
-            self.dispatchers[number].logs.push_str(&ended.output);
-            ended.expect_code(0);
+        if let Some(mut running) = running {
+            running.process.terminate();
+            let status = running.process.wait(tests::wait::LIMIT);
+            self.dispatchers[number].logs.push_str(&running.process.output());
+            assert_eq!(status.code(), Some(0), "{}", running.process.evidence());
+            // Its Jobs may live on in its directory.
+            self.killed.push(running);
             return true;
         }
         false
     }
 
-    /// Those that ended by themselves: none may.
+    /// Returns whether it was running.
+    pub(crate) fn freeze(&self, number: usize) -> bool {
+        self.dispatchers[number].running.as_ref().map(|running| running.process.pause()).is_some()
+    }
+
+    pub(crate) fn thaw(&self, number: usize) {
+        if let Some(running) = &self.dispatchers[number].running {
+            running.process.resume();
+        }
+    }
+
+    /// Dispatchers that ended by themselves: there must be none.
     pub(crate) fn ended(&mut self) -> Vec<String> {
         let running = self.dispatchers.iter_mut().filter_map(|dispatcher| dispatcher.running.as_mut());
         running.filter_map(|running| running.process.ended().map(|_| running.process.evidence())).collect()
     }
 
-    /// The Jobs that run now, as the dispatchers count them.
+    /// The running Jobs, as the dispatchers count them.
     pub(crate) fn running_jobs(&self) -> usize {
         let running = self.metrics("dispatcher_jobs_running{");
         running.iter().filter_map(|value| value.parse::<usize>().ok()).sum()
     }
 
-    /// Seconds since 1970 at which each last fetched, by its own clock.
+    /// When each last fetched, in seconds since 1970 by its own clock.
     pub(crate) fn fetched_at(&self) -> Vec<f64> {
         let times = self.metrics("dispatcher_last_fetch_timestamp_seconds ");
         times.iter().filter_map(|value| value.parse().ok()).collect()
     }
 
-    /// How often those that run have said this so far.
+    /// How often the running dispatchers have logged this so far.
     pub(crate) fn said(&self, words: &[&str]) -> usize {
         let running = self.dispatchers.iter().filter_map(|one| one.running.as_ref());
         let logs = running.map(|running| running.process.output());
         logs.map(|log| words.iter().map(|words| log.matches(words).count()).sum::<usize>()).sum()
     }
 
-    /// The values of the metrics that begin with this, of all dispatchers.
+    /// The values of the metrics that begin with this, from all dispatchers.
     fn metrics(&self, beginning: &str) -> Vec<String> {
         let pages = self.dispatchers.iter().filter_map(|one| http::get(one.port, "/metrics").ok());
         pages
@@ -212,17 +258,17 @@ impl Fleet {
         workers::running(self.backend, self.disk.scratch())
     }
 
-    /// Kills every worker that runs now, with no warning; how many of each step.
+    /// Kills every running worker without warning. Returns how many of each step.
     pub(crate) fn kill_workers(&self) -> BTreeMap<String, usize> {
         workers::kill(self.backend, &self.workers())
     }
 
-    /// The Jobs that run more than once at this moment for one event: none may.
+    /// Jobs of which two run now for one event: there must be none.
     pub(crate) fn doubled_jobs(&self) -> BTreeSet<String> {
         workers::twice(self.backend, self.disk.scratch())
     }
 
-    /// What the dispatchers have logged; kept in a folder if that is wanted.
+    /// The dispatchers' logs; stored in a folder if that is wanted.
     pub(crate) fn finish(mut self) -> String {
         for number in 0..self.dispatchers.len() {
             self.stop(number);
@@ -234,12 +280,54 @@ impl Fleet {
                     .expect("a log");
             }
         }
-        self.dispatchers.iter().map(|dispatcher| dispatcher.logs.as_str()).collect()
+        let logs = self.dispatchers.iter().map(|dispatcher| dispatcher.logs.as_str());
+        logs.chain([self.further_logs.as_str()]).collect()
     }
 }
 
+/// Limits the open files of a process to fewer than it has open; restored on drop.
+#[derive(Debug)]
+pub(crate) struct FileLimit {
+    process: Pid,
+    before: Rlimit,
+}
+
+/// The standard streams, and what a runtime opens first.
+const FEW: u64 = 8;
+
+impl FileLimit {
+    fn now(process: u32) -> Option<Self> {
+        let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).ok()?;
+        let mut numbers =
+            limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace();
+        let mut number = || numbers.next()?.parse::<u64>().ok();
+        let before = Rlimit { current: number(), maximum: number() };
+        let process = i32::try_from(process).ok().and_then(Pid::from_raw)?;
+        limit_files(process, Rlimit { current: Some(FEW), ..before })?;
+        Some(Self { process, before })
+    }
+}
+
+impl Drop for FileLimit {
+    fn drop(&mut self) {
+        limit_files(self.process, self.before);
+    }
+}
+
+/// Only Linux can set the limits of another process.
+#[cfg(target_os = "linux")]
+fn limit_files(process: Pid, limit: Rlimit) -> Option<()> {
+    use rustix::process::{Resource, prlimit};
+    prlimit(Some(process), Resource::Nofile, limit).ok().map(drop)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_files(_: Pid, _: Rlimit) -> Option<()> {
+    None
+}
+
 fn variables(options: &Options, disk: &Disk, number: usize) -> Vec<Setting> {
-    // As replicas on one machine, which know each other's Jobs, or as ones on several.
+    // Like replicas on one machine, which know each other's Jobs, or like those on several machines.
     let state = disk.path().join(if options.apart { format!("state-{number}") } else { "state".to_owned() });
     let backend = match options.backend {
         BackendName::Process => "process",
@@ -255,9 +343,13 @@ fn variables(options: &Options, disk: &Disk, number: usize) -> Vec<Setting> {
         ("DISPATCHER_BUS", bus),
         ("DISPATCHER_MAX_RUNNING", "8"),
         ("DISPATCHER_BACKOFF_MS", "200"),
+        // So few, and with such a hasty stop, that restarts would use them up if they counted.
+        ("DISPATCHER_MAX_ATTEMPTS", "6"),
+        ("DISPATCHER_GRACE", "1"),
         ("DISPATCHER_QUEUE", &queue(disk).display().to_string()),
-        // A killed dispatcher's messages come again after this time.
-        ("BUS_LEASE", "5"),
+        // After this time an event without a trigger is a dead letter. It is longer than any manifests are missing.
+        ("DISPATCHER_UNMATCHED_AFTER", "30"),
+        ("DISPATCHER_REMOVAL_AFTER", "1"),
     ]);
     if options.backend == BackendName::Docker {
         reaper::watch_scope(&workers::scope());

@@ -1,20 +1,22 @@
-//! The history against the books: it must have seen every customer to the end, whatever else it was told.
+//! Compares the history with the books: it must show that every customer was onboarded, whatever else happened.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
 use tests::{http, wait};
 
+use crate::manifests;
 use crate::suite::Suite;
 
-/// How long it may take until everything is written: what was lost with a dispatcher is looked for every minute.
+/// How long until everything is written: what was lost with a dispatcher is searched for every minute.
 const UP_TO_DATE: Duration = Duration::from_mins(2);
 
-/// The stages of a customer, as metrics call them; the tables know their numbers.
-const STAGES: [&str; 4] = ["stuck", "trying_again", "under_way", "onboarded"];
+/// The stages of a customer, as metrics call them.
+const STAGES: [&str; 5] = ["stuck", "trying_again", "under_way", "onboarded", "given_up"];
 
 impl Suite<'_> {
-    /// What is wrong with it, once it had its time.
+    /// What is wrong with it, after it had its time.
     pub(crate) fn history_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let _ = wait::within(UP_TO_DATE, || {
@@ -25,35 +27,114 @@ impl Suite<'_> {
         problems
     }
 
-    fn look_at_history(&self) -> Vec<String> {
-        let rows = self.stage.database.rows("SELECT id, stage FROM customer_states");
-        let stages: BTreeMap<_, _> =
-            rows.iter().map(|row| (row["id"].as_str(), row["stage"].as_str())).collect();
-        let others: Vec<_> = self
-            .registrations
-            .iter()
-            .map(|one| one.customer.to_string())
-            .filter(|customer| stages.get(customer.as_str()) != Some(&"3"))
-            .collect();
-        let mut problems = Vec::new();
-        if let Some(first) = others.first() {
-            let stage = stages.get(first.as_str()).and_then(|stage| STAGES.get(stage.parse::<usize>().ok()?));
-            let stage = stage.unwrap_or(&"unknown");
-            problems.push(format!("{} customers are not onboarded there; {first} is {stage}", others.len()));
+    /// No customer may be shown as onboarded too early: what is reported is compared with the truth a moment later,
+    /// which can only be more.
+    pub(crate) fn look_for_false_states(&mut self) {
+        let reported = self.reported_onboarded();
+        let query = "SELECT COUNT(*) AS n FROM customers WHERE onboarded_at IS NOT NULL";
+        let Ok(rows) = self.stage.database.try_rows(query) else { return };
+        let truly: usize = rows.first().and_then(|row| row["n"].parse().ok()).unwrap_or_default();
+        for (place, count) in reported.into_iter().filter(|(_, count)| *count > truly) {
+            self.false_states.insert(format!("{place} said {count} onboarded, and {truly} were"));
         }
-        let metrics = http::get(self.fleet.port(), "/metrics").map(|page| page.body).unwrap_or_default();
-        for (number, stage) in STAGES.iter().enumerate() {
-            let is = stages.values().filter(|one| **one == number.to_string()).count().to_string();
-            let total =
-                format!("SELECT amount FROM history_totals WHERE kind = 'customer' AND state = '{number}'");
-            let total = Some(self.stage.database.text(&total)).filter(|text| !text.is_empty());
-            let metric = format!("dispatcher_customers{{stage=\"{stage}\"}} ");
-            let metric = metrics.lines().find_map(|line| line.strip_prefix(&metric)).unwrap_or("nothing");
-            if total.as_deref().unwrap_or("0") != is || metric != is {
-                problems.push(format!(
-                    "{is} customers are {stage}, the totals say {total:?}, the metrics {metric}"
-                ));
-            }
+    }
+
+    /// The number of onboarded customers, from all reporters that can be asked now.
+    fn reported_onboarded(&self) -> Vec<(&'static str, usize)> {
+        let mut reported = Vec::new();
+        for port in self.fleet.ports() {
+            let page = |path: &str| http::get(port, path).map(|page| page.body).unwrap_or_default();
+            let metrics = page("/metrics");
+            let metric = "dispatcher_customers{stage=\"onboarded\"} ";
+            let count = metrics.lines().find_map(|line| line.strip_prefix(metric)?.parse().ok());
+            reported.extend(count.map(|count| ("the metrics", count)));
+            let overview = page("/");
+            let before = overview.split("</strong> <span>onboarded").next().filter(|text| *text != overview);
+            let count = before.and_then(|text| text.rsplit("<strong>").next()?.parse().ok());
+            reported.extend(count.map(|count| ("the page", count)));
+        }
+        reported
+    }
+
+    /// Compares each registration as the command shows it with the row of its customer.
+    fn look_at_states(&self) -> Option<String> {
+        let limit = (self.registrations.len() + self.hostile.len()).to_string();
+        let command = self.command(&["status", "--output", "json", "--limit", &limit]);
+        let shown = command.set("DISPATCHER_EVENTS", &manifests::shipped().display()).run_to(0).output;
+        let shown: BTreeMap<String, String> = shown
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|line| Some((line["id"].as_str()?.to_owned(), line["state"].as_str()?.to_owned())))
+            .collect();
+        let wrong: Vec<_> = self
+            .stage
+            .database
+            .rows("SELECT id, onboarded_at IS NOT NULL AS onboarded FROM customers")
+            .into_iter()
+            .filter(|row| {
+                let state = shown.get(&row["id"]).map(String::as_str);
+                (state == Some("onboarded")) != (row["onboarded"] == "1")
+            })
+            .collect();
+        let first = wrong.first()?;
+        let state = shown.get(&first["id"]);
+        Some(format!(
+            "{} customers are shown in another state than they are, such as {first:?}: {state:?}",
+            wrong.len()
+        ))
+    }
+
+    /// Compares what is reported with the truth, the workers' tables.
+    fn look_at_history(&self) -> Vec<String> {
+        let database = &self.stage.database;
+        let mut problems = Vec::new();
+        let onboarded = database.count("customers WHERE onboarded_at IS NOT NULL");
+        let not_yet = database.count("customers WHERE onboarded_at IS NULL");
+        let page = |path: &str| http::get(self.fleet.port(), path).map(|page| page.body).unwrap_or_default();
+        let metrics = page("/metrics");
+        let reported: BTreeMap<_, usize> = STAGES
+            .iter()
+            .filter_map(|stage| {
+                let metric = format!("dispatcher_customers{{stage=\"{stage}\"}} ");
+                let count = metrics.lines().find_map(|line| line.strip_prefix(&metric))?;
+                Some((*stage, count.parse().ok()?))
+            })
+            .collect();
+        let others: usize =
+            STAGES.iter().filter(|one| **one != "onboarded").filter_map(|one| reported.get(one)).sum();
+        if reported.get("onboarded") != Some(&onboarded) || others < not_yet {
+            problems.push(format!(
+                "{onboarded} customers are onboarded and {not_yet} not, the metrics say {reported:?}"
+            ));
+        }
+        let places = self.reported_onboarded();
+        if places.len() < 2 * self.fleet.ports().count()
+            || places.iter().any(|(_, count)| *count != onboarded)
+        {
+            problems.push(format!("{onboarded} customers are onboarded; reported: {places:?}"));
+        }
+        problems.extend(self.look_at_states());
+        let listed = self.registrations.iter().map(|one| one.customer.to_string());
+        let unknown: Vec<_> = listed
+            .filter(|id| {
+                let known = format!("customers WHERE id = '{id}' AND onboarded_at IS NOT NULL");
+                database.count(&known) == 0
+            })
+            .collect();
+        if let Some(first) = unknown.first() {
+            problems.push(format!("{} customers are not onboarded, such as {first}", unknown.len()));
+        }
+        let missing = "handled_events h WHERE NOT EXISTS (SELECT 1 FROM job_runs r WHERE r.flow_key = h.customer_id \
+                       AND r.event_id = h.event_id AND r.state = 'complete')";
+        let missing = database.count(missing);
+        if missing > 0 {
+            problems.push(format!("{missing} entries of the ledger have no complete run in the history"));
+        }
+        let open = "job_runs WHERE state IN ('running', 'try_again', 'handed_back') AND superseded = 0";
+        let open = database.count(open);
+        let done = database.count("job_runs WHERE state = 'complete' AND superseded = 0");
+        if open > 0 {
+            problems.push(format!("{open} runs are not complete in the history, {done} are"));
         }
         problems
     }

@@ -1,4 +1,4 @@
-//! Events of people who mean harm, or whose program is broken.
+//! Events from attackers or from broken programs.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -11,29 +11,64 @@ pub(crate) struct Hostile {
     pub(crate) subject: &'static str,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) payload: Vec<u8>,
-    /// It can never be handled, so it must be found among the dead letters, whole.
-    pub(crate) must_die: bool,
-    /// The customer it may make, if it is one to make.
+    /// If it can never be handled, it must become a complete dead letter with one of these classes.
+    pub(crate) dies_of: &'static [&'static str],
+    /// The customer that it may create, if any.
     pub(crate) customer: Option<Uuid>,
-    /// It speaks for a customer of somebody else, who is put in when it is published.
+    /// It names a customer of somebody else, who is inserted when it is published.
     pub(crate) takes_over: bool,
-    /// Over HTTP there are neither subjects nor headers of a broker to choose.
+    /// Over HTTP, a sender can choose neither NATS subjects nor headers.
     pub(crate) broker_only: bool,
+    /// Its header block, if no client could write or read it.
+    pub(crate) unreadable: Option<&'static [u8]>,
 }
 
-/// In place of the customer whom the event speaks for.
+/// Not a CloudEvent.
+const NO_EVENT: &[&str] = &["NotACloudEvent"];
+
+/// A worker has refused it.
+const REFUSED: &[&str] = &["PodFailurePolicy"];
+
+/// More than a program can be given.
+const TOO_LONG: &[&str] = &["Plan-check", "TooLarge"];
+
+/// Header blocks that no client library reads.
+pub(crate) const UNREADABLE: [&[u8]; 3] = [b"my header: x", b"a: \xff\xfe", b"no colon"];
+
+impl Hostile {
+    /// Whether it can never be handled.
+    pub(crate) fn must_die(&self) -> bool {
+        !self.dies_of.is_empty()
+    }
+}
+
+/// A valid registration with a note of this many bytes.
+pub(crate) fn padded(chance: &mut Rng, size: usize) -> Hostile {
+    let (customer, id) = (uuid(chance), uuid(chance));
+    let mut event = registration(customer, id, "Padded");
+    event["data"]["note"] = json!("x".repeat(size));
+    Hostile { dies_of: TOO_LONG, ..on(SUBJECTS[0], event.to_string().into_bytes()) }
+}
+
+/// A registration with headers that no client reads.
+pub(crate) fn unreadable(chance: &mut Rng, headers: &'static [u8]) -> Hostile {
+    let payload = registration(uuid(chance), uuid(chance), "Unreadable").to_string().into_bytes();
+    Hostile { unreadable: Some(headers), dies_of: &["unreadable_headers"], ..on(SUBJECTS[0], payload) }
+}
+
+/// A placeholder for the customer that the event names.
 pub(crate) const SOMEBODY: &str = "00000000-0000-4000-8000-00000000dead";
 
 /// The subjects that start a Job.
 const STEPS: usize = SUBJECTS.len() - 1;
 
-/// One by chance.
+/// A random one.
 pub(crate) fn any(chance: &mut Rng) -> Hostile {
     let subject = SUBJECTS[chance.usize(..STEPS)];
-    let dead = |payload: Vec<u8>| Hostile { must_die: true, ..on(subject, payload) };
-    // Rare, because of what they take of disk and memory.
+    let dead = |payload: Vec<u8>| Hostile { dies_of: NO_EVENT, ..on(subject, payload) };
+    // Rare, because they need much disk and memory.
     if chance.u8(..64) == 0 {
-        return Hostile { subject: SUBJECTS[0], ..dead(heavy(chance)) };
+        return Hostile { dies_of: TOO_LONG, ..on(SUBJECTS[0], heavy(chance)) };
     }
     match chance.u8(..13) {
         0 => dead((0..chance.usize(1..400)).map(|_| chance.u8(..)).chain([0xFF]).collect()),
@@ -58,10 +93,11 @@ fn on(subject: &'static str, payload: Vec<u8>) -> Hostile {
         subject,
         headers: Vec::new(),
         payload,
-        must_die: false,
+        dies_of: &[],
         customer: None,
         takes_over: false,
         broker_only: false,
+        unreadable: None,
     }
 }
 
@@ -112,7 +148,7 @@ fn large(chance: &mut Rng) -> Vec<u8> {
     payload
 }
 
-/// A registration like any other, but for an address or an id that is longer than what a program can be given.
+/// A normal registration, except for an address or an id that is longer than a program can be given.
 fn heavy(chance: &mut Rng) -> Vec<u8> {
     let mut event = registration(uuid(chance), uuid(chance), "Heavy");
     let long = json!(format!("{}{}", uuid(chance), "x".repeat(chance.usize((132 << 10)..(200 << 10)))));
@@ -124,7 +160,7 @@ fn heavy(chance: &mut Rng) -> Vec<u8> {
     event.to_string().into_bytes()
 }
 
-/// A CloudEvent without one of the attributes that it must have.
+/// A CloudEvent without one of its required attributes.
 fn incomplete(chance: &mut Rng) -> Value {
     let mut event = registration(uuid(chance), uuid(chance), "Incomplete");
     let missing = ["specversion", "id", "source", "type"][chance.usize(..4)];
@@ -146,18 +182,18 @@ fn value(chance: &mut Rng) -> Value {
     }
 }
 
-/// A registration with values of any type where text belongs.
+/// A registration with values of any type in place of texts.
 fn wrong_types(chance: &mut Rng) -> Hostile {
     let (customer, id) = (uuid(chance), uuid(chance));
     let mut event = registration(customer, id, "Wrong");
     let field = ["name", "subscription_tier", "users", "shipping_address"][chance.usize(..4)];
     event["data"][field] = value(chance);
     let payload = event.to_string().into_bytes();
-    // Some of it may be taken for a name or an address; then a customer comes of it.
+    // Some of these may be valid names or addresses; then a customer is created.
     Hostile { customer: Some(customer), ..on(SUBJECTS[0], payload) }
 }
 
-/// A registration, or the order to save a customer, in the name of one who is there.
+/// A registration, or an order to save a customer, in the name of an existing one.
 fn takeover(chance: &mut Rng) -> Hostile {
     let customer = Uuid::parse_str(SOMEBODY).unwrap_or_default();
     let mut event = registration(customer, uuid(chance), "Taken over");
@@ -169,14 +205,14 @@ fn takeover(chance: &mut Rng) -> Hostile {
     Hostile { takes_over: true, ..on(subject, payload) }
 }
 
-/// A valid registration on the subject of another event: no customer may come of it.
+/// A valid registration on the subject of another event: no trigger takes it, and no customer may be created.
 fn wrong_subject(chance: &mut Rng) -> Hostile {
     let payload = registration(uuid(chance), uuid(chance), "Astray").to_string().into_bytes();
     let subject = SUBJECTS[chance.usize(1..STEPS)];
-    Hostile { broker_only: true, ..on(subject, payload) }
+    Hostile { broker_only: true, dies_of: &["Unmatched"], ..on(subject, payload) }
 }
 
-/// A valid registration whose headers say what they must not, or nothing that can be read.
+/// A valid registration whose headers contain something forbidden or unreadable.
 fn odd_headers(chance: &mut Rng) -> Hostile {
     const ODD: [(&str, &str); 12] = [
         ("Replay", "-1"),
@@ -203,7 +239,7 @@ fn odd_headers(chance: &mut Rng) -> Hostile {
     Hostile { headers, customer: Some(customer), broker_only: true, ..on(SUBJECTS[0], payload) }
 }
 
-/// A registration in binary mode, often without what it must have.
+/// A registration in binary mode, often without required attributes.
 fn binary(chance: &mut Rng) -> Hostile {
     let (customer, id) = (uuid(chance), uuid(chance));
     let event = registration(customer, id, "Binary \u{1F4BE}");
@@ -214,9 +250,9 @@ fn binary(chance: &mut Rng) -> Hostile {
         headers.push((header, event[attribute].as_str().unwrap_or_default().to_owned()));
     }
     let damage = chance.usize(..8);
-    let must_die = damage < 4;
+    let dies_of = if damage < 4 { NO_EVENT } else { &[] };
     match damage {
-        // The version must stay, or it is another mode.
+        // The version must stay, otherwise it is another mode.
         0 => "0.3".clone_into(&mut headers[0].1),
         1..4 => drop(headers.remove(damage)),
         4 => headers.push(("Content-Type", "text/plain".to_owned())),
@@ -224,10 +260,10 @@ fn binary(chance: &mut Rng) -> Hostile {
         _ => headers.push(("Content-Type", "application/json".to_owned())),
     }
     let payload = event["data"].to_string().into_bytes();
-    Hostile { headers, must_die, customer: Some(customer), broker_only: true, ..on(SUBJECTS[0], payload) }
+    Hostile { headers, dies_of, customer: Some(customer), broker_only: true, ..on(SUBJECTS[0], payload) }
 }
 
-/// In the name of a customer who is there, but for spaces behind it: to some databases that is the same text.
+/// In the name of an existing customer with spaces after it, which some databases regard as equal.
 fn spaces(chance: &mut Rng) -> Hostile {
     let mut event = registration(uuid(chance), uuid(chance), "Spaces");
     event["subject"] = json!(format!("{SOMEBODY}{}", " ".repeat(chance.usize(1..4))));
@@ -235,15 +271,16 @@ fn spaces(chance: &mut Rng) -> Hostile {
     Hostile { takes_over: true, ..on(SUBJECTS[0], payload) }
 }
 
-/// A name of capital letters that are two characters each in lower case; some are longer than a name may be.
+/// A name of capital letters that become two characters each in lower case; some are then too long.
 fn capitals(chance: &mut Rng) -> Hostile {
     let (customer, id) = (uuid(chance), uuid(chance));
     let length = if chance.bool() { 64 } else { 128 };
     let payload = registration(customer, id, &"\u{130}".repeat(length)).to_string().into_bytes();
-    Hostile { must_die: length > 64, customer: Some(customer), ..on(SUBJECTS[0], payload) }
+    let dies_of = if length > 64 { REFUSED } else { &[] };
+    Hostile { dies_of, customer: Some(customer), ..on(SUBJECTS[0], payload) }
 }
 
-/// A registration that may be valid, with a name made of what breaks things.
+/// A registration that may be valid, with a name made of troublesome parts.
 fn strange_name(chance: &mut Rng) -> Hostile {
     let (customer, id) = (uuid(chance), uuid(chance));
     let length = chance.usize(1..40);

@@ -4,7 +4,6 @@
 mod bin_dir;
 mod books;
 mod breakage;
-mod calm;
 mod clock;
 mod cluster;
 mod disk;
@@ -20,6 +19,7 @@ mod publisher;
 mod registration;
 mod report;
 mod schedule;
+mod settle;
 mod stage;
 mod suite;
 mod workers;

@@ -1,4 +1,4 @@
-//! What the command takes.
+//! The options of the command.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +25,8 @@ pub(crate) struct Options {
     /// The schedule, the registrations and the hostile events follow from it [default: one by chance, shown]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Faults to carry out, first each kind once, then all others [default: one for every ten registrations, and each kind once at least]
+    /// Faults to carry out, first each kind once, then all others [default: one for every registration until each kind was there once,
+    /// and one for every ten]
     #[arg(long)]
     pub(crate) faults: Option<u32>,
     /// Hostile events to publish [default: ten for every registration]
@@ -88,8 +89,9 @@ impl Options {
     }
 
     pub(crate) fn fault_count(&self) -> usize {
-        let kinds = self.kinds().len();
-        self.faults.map_or_else(|| kinds.max(self.registrations as usize / 10), |count| count as usize)
+        let registrations = self.registrations as usize;
+        let by_default = self.kinds().len().min(registrations).max(registrations / 10);
+        self.faults.map_or(by_default, |count| count as usize)
     }
 
     pub(crate) fn hostile_count(&self) -> u32 {

@@ -1,25 +1,26 @@
-//! The points of a worker's step at which it is killed: what it says to which server, before it is heard or once it is done.
+//! The points of a worker's step at which it is killed: what it sends to which server, before it arrives or after it
+//! was done.
 
 use std::fmt;
 
 use tests::proxy::Mode;
 
-use crate::fault::Server;
+use crate::fault::{Kind, Server};
 
-/// Where a worker stands when it is killed.
+/// The point at which a worker is killed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
     pub(crate) server: Server,
-    /// What the worker says to the server there.
+    /// What the worker sends to the server at this point.
     words: &'static str,
     moment: Moment,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
-    /// The server has not heard it.
+    /// The server has not received it.
     Before,
-    /// The server has answered, and the worker does not know.
+    /// The server has answered, and the worker has not received the answer.
     After,
 }
 
@@ -40,9 +41,12 @@ const WORDS: [(Server, &str, Moment); 12] = [
     (Server::Vendor, "POST ", After),
 ];
 
-/// The ledger and the rows of each step. The events that follow are stored in one message with the `COMMIT`.
-const STATEMENTS: [&str; 10] = [
+/// The ledger and the rows of each step. An effect's entry, and the events that follow, each go in one message with a
+/// `COMMIT`.
+const STATEMENTS: [&str; 12] = [
     "INSERT INTO handled_events",
+    "INSERT INTO effects",
+    "INSERT INTO outbox",
     "INSERT INTO customers",
     "UPDATE customers SET subscription_tier",
     "INSERT INTO users",
@@ -55,7 +59,7 @@ const STATEMENTS: [&str; 10] = [
 ];
 
 impl Point {
-    /// All that there are.
+    /// All points.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let statements = STATEMENTS
             .into_iter()
@@ -63,11 +67,18 @@ impl Point {
         WORDS.into_iter().map(|(server, words, moment)| Self { server, words, moment }).chain(statements)
     }
 
-    /// Whether the worker's transaction is final there.
-    pub(crate) fn is_committed(self) -> bool {
-        let publishes =
-            (self.server == Server::Broker && self.words == "HPUB") || self.server == Server::Sink;
-        publishes || (self.words == "COMMIT" && self.moment == After)
+    /// The kind of fault that kills a worker there.
+    pub(crate) fn kind(self) -> Kind {
+        match (self.server, self.words, self.moment) {
+            // The worker's transaction is committed.
+            (Server::Broker, "HPUB", _) | (Server::Sink, ..) | (_, "INSERT INTO outbox", After) => {
+                Kind::KillCommitted
+            }
+            (Server::Mail, "\r\n.\r\n", After)
+            | (Server::Vendor, _, After)
+            | (_, "INSERT INTO effects", Before) => Kind::KillAfterEffect,
+            _ => Kind::KillAtPoint,
+        }
     }
 
     /// What holds a worker there.

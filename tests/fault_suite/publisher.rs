@@ -1,4 +1,4 @@
-//! Publishes registrations and hostile events, as programs of others do.
+//! Publishes registrations and hostile events like a foreign program.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use async_nats::{HeaderMap, jetstream};
 use tests::nats::Nats;
 use tests::{block_on, http, wait};
 
-/// Where events are handed in.
+/// Where events are published.
 #[derive(Debug)]
 pub(crate) enum Publisher {
-    /// On a subject of the broker; acknowledged by the stream.
+    /// On a NATS subject, acknowledged by the stream.
     Broker(Box<jetstream::Context>),
-    /// To a dispatcher over HTTP, each twice; there is no broker that could repeat it.
+    /// To a dispatcher over HTTP, each twice, because there is no broker that could repeat it.
     Http(u16),
 }
 
@@ -20,7 +20,7 @@ impl Publisher {
         Self::Broker(Box::new(broker.jetstream()))
     }
 
-    /// Publishes until it is acknowledged. False where it is refused for good.
+    /// Publishes until it is acknowledged. False if it is refused for good.
     pub(crate) fn publish(&self, subject: &str, headers: &[(&str, String)], payload: &[u8]) -> bool {
         wait::until(wait::LIMIT, "an event is taken", || match self {
             Self::Broker(context) => {

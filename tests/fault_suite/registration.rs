@@ -1,4 +1,4 @@
-//! Registrations with names that are hard to carry, and what must have come of each at the end.
+//! Registrations with difficult names, and what must result from each.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub(crate) struct Registration {
     pub(crate) event: Value,
 }
 
-/// Beginnings of names, each a trap for one who pastes text into YAML, SQL, HTML, a shell or a template.
+/// Beginnings of names; each is a trap for code that pastes text into YAML, SQL, HTML, a shell or a template.
 const NAMES: [&str; 16] = [
     "Company",
     "\"Quote\" & Sons: #",
@@ -38,7 +38,7 @@ const NAMES: [&str; 16] = [
 const TIERS: [&str; 3] = ["basic", "groovy", "far-out"];
 
 impl Registration {
-    /// The registration of this number. Ids follow from the seed, so that a run can be repeated.
+    /// The registration with this number. Ids are derived from the seed, so that a run can be repeated.
     pub(crate) fn any(seed: u64, number: usize, chance: &mut Rng) -> Self {
         let customer = id(seed, number, "customer");
         let event_id = id(seed, number, "event").to_string();

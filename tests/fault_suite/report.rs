@@ -11,32 +11,36 @@ use crate::echo::Repeated;
 use crate::fault::Kind;
 use crate::options::Options;
 
-/// Secrets of the stage: none may be in a log.
+/// The stage's secrets; no log may contain one.
 const SECRETS: [&str; 2] = ["vendor-token", "a password & more"];
 
-/// Every e-mail address of the run ends with it.
+/// Every e-mail address of the run ends like this.
 const DOMAIN: &str = "@x.example";
 
-/// Every address to ship to is there.
+/// Every delivery address is there.
 const STREET: &str = "Quayside";
+
+/// The class of an event that a worker has refused for good.
+const REFUSED: &str = "PodFailurePolicy";
 
 /// A fault that was carried out.
 #[derive(Debug, Serialize)]
 pub(crate) struct Done {
     pub(crate) kind: Kind,
     pub(crate) fault: String,
-    /// Whether it met what it was meant for.
+    /// Whether it had its effect.
     pub(crate) hit: bool,
     /// Workers that it killed, by step.
     pub(crate) killed: BTreeMap<String, usize>,
 }
 
-/// What happened on the way to the books.
+/// What happened during the run.
 #[derive(Debug)]
 pub(crate) struct Course {
     pub(crate) faults: Vec<Done>,
     pub(crate) repeated: Repeated,
     pub(crate) replayed: usize,
+    pub(crate) died_of: BTreeMap<String, usize>,
     pub(crate) dispatchers_ended: Vec<String>,
     pub(crate) history: Vec<String>,
     pub(crate) logs: String,
@@ -53,17 +57,21 @@ pub(crate) struct Report {
     pub(crate) seconds: u64,
     pub(crate) balanced: bool,
     pub(crate) books: Books,
-    /// Events that the suite delivered a second time.
+    /// Events that the suite delivered twice.
     pub(crate) repeated: Repeated,
-    /// Dead letters of registrations that were replayed when all faults were over.
+    /// Dead letters of registrations that were replayed after all faults.
     pub(crate) replayed: usize,
+    /// Their classes.
+    pub(crate) died_of: BTreeMap<String, usize>,
+    /// Those of them that no fault explains.
+    pub(crate) died_in_vain: usize,
     pub(crate) dispatchers_ended: Vec<String>,
     pub(crate) secrets_in_logs: usize,
     /// Addresses in logs that are not masked.
     pub(crate) addresses_in_logs: usize,
-    /// What the history says otherwise than the books.
+    /// Where the history differs from the books.
     pub(crate) history: Vec<String>,
-    /// Kinds of faults that were carried out and never met anything: the run proves nothing about them.
+    /// Kinds of faults without any effect: the run proves nothing about them.
     pub(crate) without_effect: Vec<Kind>,
     /// Workers that the faults killed, by step.
     pub(crate) workers_killed: BTreeMap<String, usize>,
@@ -72,7 +80,10 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(options: &Options, seed: u64, books: Books, course: Course) -> Self {
-        let Course { faults, repeated, replayed, dispatchers_ended, history, logs, took } = course;
+        let Course { faults, repeated, replayed, died_of, dispatchers_ended, history, logs, took } = course;
+        let explained = |class: &str| class == REFUSED && faults.iter().any(|done| done.kind.may_refuse());
+        let died_in_vain =
+            died_of.iter().filter(|(class, _)| !explained(class)).map(|(_, count)| count).sum();
         let secrets_in_logs = SECRETS.iter().map(|secret| logs.matches(secret).count()).sum();
         let addresses_in_logs =
             logs.match_indices(DOMAIN).filter(|(at, _)| !logs[..*at].ends_with("***")).count()
@@ -90,6 +101,7 @@ impl Report {
             && secrets_in_logs + addresses_in_logs == 0
             && history.is_empty()
             && without_effect.is_empty()
+            && died_in_vain == 0
             && repeated.once == 0;
         let mut workers_killed = BTreeMap::new();
         for (step, count) in faults.iter().flat_map(|done| &done.killed) {
@@ -105,6 +117,8 @@ impl Report {
             books,
             repeated,
             replayed,
+            died_of,
+            died_in_vain,
             dispatchers_ended,
             secrets_in_logs,
             addresses_in_logs,
@@ -154,9 +168,14 @@ impl fmt::Display for Report {
             ("effects doubled", books.doubled.len()),
             ("Jobs run twice at a time", books.doubled_jobs.len()),
             ("forged", books.forged.len()),
-            ("replayed on the way", self.replayed),
+            ("states reported that were not true", books.false_states.len()),
+            ("dead letters replayed on the way", self.replayed),
+            ("dead letters that no fault explains", self.died_in_vain),
         ] {
             writeln!(f, "{count:>6}  {what}")?;
+        }
+        for (class, count) in &self.died_of {
+            writeln!(f, "{count:>6}  replayed of class {class}")?;
         }
         writeln!(f, "hostile events")?;
         let hostile = &books.hostile;
@@ -165,8 +184,12 @@ impl fmt::Display for Report {
             ("dead letters", hostile.dead),
             ("handled", hostile.handled),
             ("lost", hostile.lost.len()),
+            ("of another class than they should be", hostile.wrong_class.len()),
         ] {
             writeln!(f, "{count:>6}  {what}")?;
+        }
+        for (class, count) in &hostile.classes {
+            writeln!(f, "{count:>6}  dead letters of class {class}")?;
         }
         writeln!(f, "logs of the dispatchers")?;
         writeln!(f, "{:>6}  secrets", self.secrets_in_logs)?;
@@ -177,7 +200,9 @@ impl fmt::Display for Report {
             ("doubled", &books.doubled),
             ("twice at a time", &books.doubled_jobs),
             ("forged", &books.forged),
+            ("not true", &books.false_states),
             ("hostile and lost", &hostile.lost),
+            ("of a wrong class", &hostile.wrong_class),
             ("a dispatcher ended by itself", &self.dispatchers_ended),
             ("history", &self.history),
             ("never had an effect, so nothing is proven about it", &kinds),

@@ -1,4 +1,4 @@
-//! What happens in which order; the same seed and options give the same.
+//! What happens in which order. The same seed and options give the same schedule.
 
 use fastrand::Rng;
 
@@ -38,7 +38,7 @@ pub(crate) fn schedule(options: &Options, seed: u64) -> Vec<Round> {
         .collect()
 }
 
-/// Each kind once, then everything else that there is of each, all in an order of chance; then anew.
+/// Each kind once, then all other variants of each, in random order; then all again.
 fn faults(options: &Options, chance: &mut Rng) -> Vec<Fault> {
     let wanted = options.fault_count();
     let mut found = Vec::new();

@@ -12,6 +12,9 @@ use tests::{Setting, port, settings};
 
 use crate::fault::Server;
 
+/// The recipient of the notes about new customers.
+pub(crate) const MARKETING: &str = "marketing@knapscen.example";
+
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) broker: Nats,
@@ -51,7 +54,7 @@ impl Stage {
         Self { broker, database_server, database, mail, vendor, first_port, workers, dispatchers }
     }
 
-    /// What the Secret `knapscen-config` holds.
+    /// The contents of the Secret `knapscen-config`.
     pub(crate) fn secret(&self) -> Vec<Setting> {
         let vendor = |path: &str| format!("http://127.0.0.1:{}{path}", self.workers.vendor.port());
         let mut all = self.database.settings_through(self.workers.database.port());
@@ -59,7 +62,7 @@ impl Stage {
         all.extend(nats_settings(&self.workers.broker));
         all.extend(settings([
             ("MARKETING_WEBHOOK_URL", &vendor("/marketing")),
-            ("MARKETING_EMAIL", "marketing@knapscen.example"),
+            ("MARKETING_EMAIL", MARKETING),
             ("SWAG_API_URL", &vendor("/orders")),
             ("SWAG_API_TOKEN", "vendor-token"),
             ("CRM_API_URL", &vendor("/crm")),
@@ -74,14 +77,14 @@ impl Stage {
         all
     }
 
-    /// What a command needs that is no part of the system under test.
+    /// What a command needs that is not part of the system under test.
     pub(crate) fn direct_settings(&self) -> Vec<Setting> {
         let mut all = self.database.settings();
         all.extend(self.broker.settings());
         all
     }
 
-    /// Everything between the server and both, from now on; open connections are cut first.
+    /// Sets the mode of all connections to the server, after ending the open ones.
     pub(crate) fn set(&self, server: Server, mode: &Mode) {
         for proxies in [&self.workers, &self.dispatchers] {
             proxies.of(server).set(Mode::Refuse);
@@ -89,12 +92,12 @@ impl Stage {
         }
     }
 
-    /// Whether what was set met anybody.
+    /// Whether the mode had an effect.
     pub(crate) fn reached(&self, server: Server) -> bool {
         [&self.workers, &self.dispatchers].iter().any(|proxies| proxies.of(server).reached())
     }
 
-    /// Where a worker hands in what follows, where there is no broker.
+    /// Where a worker posts its events if there is no broker.
     pub(crate) fn sink(&self) -> String {
         format!("http://127.0.0.1:{}/events", self.workers.sink.port())
     }
@@ -110,7 +113,7 @@ impl Stage {
             Server::Broker => self.broker.stop(),
             Server::Database => self.database_server.stop(),
             Server::Mail => self.mail.stop(),
-            // It lives in this process; to everybody outside it is gone.
+            // It is a part of this process; from outside it looks stopped.
             Server::Vendor | Server::Sink => self.set(server, &Mode::Refuse),
         }
         std::thread::sleep(after);

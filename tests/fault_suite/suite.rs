@@ -1,14 +1,17 @@
-//! One run: the stage, the fleet, and the schedule carried out on them.
+//! One run: sets up stage and fleet, and carries out the schedule.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tests::nats::Stored;
 
 use crate::books::Books;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::echo::Echo;
-use crate::fault::Kind;
+use crate::fault::{Fault, Kind, Server};
 use crate::fleet::Fleet;
 use crate::hostile::{Hostile, SOMEBODY};
 use crate::manifests::Manifests;
@@ -22,7 +25,7 @@ use crate::stage::Stage;
 /// How long the load of a round takes.
 const LOAD: Duration = Duration::from_millis(900);
 
-/// How long it runs before its fault.
+/// How long the load runs before its fault.
 const HEAD_START: Duration = Duration::from_millis(300);
 
 pub(crate) struct Suite<'a> {
@@ -31,11 +34,36 @@ pub(crate) struct Suite<'a> {
     pub(crate) manifests: Manifests,
     pub(crate) fleet: Fleet,
     echo: Echo,
-    publisher: Arc<Publisher>,
+    pub(crate) publisher: Arc<Publisher>,
     pub(crate) registrations: Vec<Registration>,
     pub(crate) hostile: Vec<Hostile>,
-    /// Jobs that were seen to run twice at a time.
+    /// Jobs that were seen running twice at the same time.
     pub(crate) doubled_jobs: BTreeSet<String>,
+    /// False statements that were reported.
+    pub(crate) false_states: BTreeSet<String>,
+    /// When an effect at this server may have taken place without a record, in seconds since 1970.
+    pub(crate) excuses: Vec<Excuse>,
+    /// What may be missing in the bus when the books are made.
+    pub(crate) kept: Kept,
+    /// The bus has lost events, and their publisher must publish some of them again.
+    pub(crate) lost_events: bool,
+    /// Dead letters of registrations that were replayed, by class.
+    pub(crate) died_of: BTreeMap<String, usize>,
+}
+
+/// What was in the bus before some of it was removed.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) events: Vec<Stored>,
+    pub(crate) letters: Vec<Value>,
+}
+
+/// A time in which an effect at this server may have taken place without an entry in the ledger.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Excuse {
+    pub(crate) server: Server,
+    pub(crate) from: f64,
+    pub(crate) to: f64,
 }
 
 /// Carries out the schedule of this seed and makes the books.
@@ -62,6 +90,11 @@ pub(crate) fn run(options: &Options, seed: u64) -> Result<Report, String> {
         registrations: Vec::new(),
         hostile: Vec::new(),
         doubled_jobs: BTreeSet::new(),
+        false_states: BTreeSet::new(),
+        excuses: Vec::new(),
+        kept: Kept::default(),
+        lost_events: false,
+        died_of: BTreeMap::new(),
     };
     let tell = |words: &str| eprintln!("[{:>4} s] {words}", began.elapsed().as_secs());
     let rounds = schedule(options, seed);
@@ -76,19 +109,29 @@ pub(crate) fn run(options: &Options, seed: u64) -> Result<Report, String> {
     let replayed = suite.settle();
     tell("nothing moves: making the books");
     let evidence = suite.evidence();
-    let books =
+    let mut books =
         Books::make(&suite.registrations, &suite.hostile, &suite.doubled_jobs, &evidence, options.bus);
     let history = suite.history_problems();
+    books.false_states = std::mem::take(&mut suite.false_states).into_iter().collect();
+    let died_of = std::mem::take(&mut suite.died_of);
     let repeated = suite.echo.finish(&suite.stage.broker);
     let dispatchers_ended = suite.fleet.ended();
     let logs = suite.fleet.finish();
-    let course =
-        Course { faults, repeated, replayed, dispatchers_ended, history, logs, took: began.elapsed() };
+    let course = Course {
+        faults,
+        repeated,
+        replayed,
+        died_of,
+        dispatchers_ended,
+        history,
+        logs,
+        took: began.elapsed(),
+    };
     Ok(Report::new(options, seed, books, course))
 }
 
 impl Suite<'_> {
-    /// The fault comes in the middle of the load: what it meets is at work.
+    /// The fault comes in the middle of the load, so that it affects work in progress.
     fn round(&mut self, round: Round) -> Option<Done> {
         let Round { registrations, hostile, fault } = round;
         let load = self.mix(registrations, hostile);
@@ -97,7 +140,10 @@ impl Suite<'_> {
             let load = scope.spawn(move || publish(&publisher, load));
             let done = fault.map(|fault| {
                 std::thread::sleep(HEAD_START);
-                self.carry_out(fault)
+                let from = now();
+                let done = self.carry_out(fault);
+                self.excuse(fault, from);
+                done
             });
             (done, load.join().expect("the load is published"))
         });
@@ -107,11 +153,22 @@ impl Suite<'_> {
                 Message::Theirs(one) => self.hostile.push(one),
             }
         }
+        self.repeat_lost();
         self.look_for_doubled_jobs();
+        self.look_for_false_states();
         done
     }
 
-    /// What is hostile must not stop what is not: some of it comes before each registration, and some after.
+    /// Where an effect may have taken place while its worker or the connection ended.
+    fn excuse(&mut self, fault: Fault, from: f64) {
+        for server in [Server::Mail, Server::Vendor] {
+            if fault.kind().may_repeat() || fault.disturbs(server) {
+                self.excuses.push(Excuse { server, from, to: now() });
+            }
+        }
+    }
+
+    /// Hostile events must not stop valid ones: some come before each registration, and some after.
     fn mix(&self, registrations: Vec<Registration>, hostile: Vec<Hostile>) -> Vec<Message> {
         let victim = self.somebody();
         let each = hostile.len().div_ceil(registrations.len().max(1));
@@ -126,7 +183,7 @@ impl Suite<'_> {
         all
     }
 
-    /// With its victim in it. Nothing where it cannot be published, or there is none yet.
+    /// The message with its victim's name. `None` if it cannot be published, or there is no victim yet.
     fn aimed(&self, mut one: Hostile, victim: Option<&str>) -> Option<Hostile> {
         if one.broker_only && self.options.bus == BusName::Embedded {
             return None;
@@ -137,7 +194,7 @@ impl Suite<'_> {
         Some(one)
     }
 
-    /// The id of a customer who is saved.
+    /// The id of a saved customer.
     fn somebody(&self) -> Option<String> {
         let rows =
             self.stage.database.try_rows("SELECT id FROM customers WHERE saved_at IS NOT NULL").ok()?;
@@ -146,18 +203,22 @@ impl Suite<'_> {
     }
 }
 
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 /// One message of the load.
 enum Message {
     Ours(Registration),
     Theirs(Hostile),
 }
 
-/// Publishes one after the other, over some time; gives those that were taken.
+/// Publishes the messages over some time. Returns those that were accepted.
 fn publish(publisher: &Publisher, load: Vec<Message>) -> Vec<Message> {
     let pause = LOAD / u32::try_from(load.len().max(1)).expect("a number");
     let mut taken = Vec::new();
     for message in load {
-        // Before, so that a single one comes when its fault is there.
+        // Wait first, so that a single one is published during its fault.
         std::thread::sleep(pause);
         let is_taken = match &message {
             Message::Ours(one) => {
@@ -165,7 +226,7 @@ fn publish(publisher: &Publisher, load: Vec<Message>) -> Vec<Message> {
             }
             Message::Theirs(one) => publisher.publish(one.subject, &one.headers, &one.payload),
         };
-        // A registration that is refused is missing in the books.
+        // A refused registration is missing in the books.
         if is_taken || matches!(message, Message::Ours(_)) {
             taken.push(message);
         }

@@ -1,4 +1,5 @@
-//! The workers that run now, as the machine or the container engine shows them: who they are, which run twice, and their end.
+//! The running workers, as the machine or the container engine shows them: which they are, which run twice, and
+//! killing them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,32 +7,22 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
+use shared::event::steps;
 use tests::scratch::Scratch;
 
 use crate::options::BackendName;
 
-/// The workers by the names of their folders.
-pub(crate) const WORKERS: [&str; 7] = [
-    "register-corporate-customer",
-    "save-customer",
-    "save-user",
-    "send-welcome-email",
-    "notify-marketing",
-    "order-swag",
-    "create-touchpoints",
-];
-
 /// A worker that runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Worker {
-    /// Of its process or container.
+    /// The id of its process or container.
     id: String,
     pub(crate) step: String,
-    /// The Job and its event: two that have the same are one too many.
+    /// The Job and its event: no two workers may have the same.
     job: String,
 }
 
-/// All that run now. Of processes those that know this folder, which holds the dispatchers' state.
+/// All running workers. Of processes, those that know this folder with the dispatchers' state.
 pub(crate) fn running(backend: BackendName, state: &Scratch) -> Vec<Worker> {
     match backend {
         BackendName::Process | BackendName::Kubernetes => {
@@ -42,7 +33,7 @@ pub(crate) fn running(backend: BackendName, state: &Scratch) -> Vec<Worker> {
 }
 
 fn of_process((pid, program): (i32, String)) -> Option<Worker> {
-    let step = WORKERS.into_iter().find(|worker| *worker == program)?.to_owned();
+    let step = steps().find(|worker| *worker == program)?.to_owned();
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let variables: BTreeMap<&[u8], &[u8]> = environment
         .split(|byte| *byte == 0)
@@ -53,7 +44,7 @@ fn of_process((pid, program): (i32, String)) -> Option<Worker> {
         .collect();
     let variable =
         |name: &str| variables.get(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned());
-    // Every try has a file of its own for its last words, in the folder of the Job.
+    // Every try has its own file for its termination message, in the folder of the Job.
     let last_words = variable("TERMINATION_LOG")?;
     let folder = Path::new(&last_words).parent()?.display().to_string();
     Some(Worker { id: pid.to_string(), step, job: format!("{folder} for {}", variable("EVENT_ID")?) })
@@ -71,18 +62,18 @@ fn containers() -> Vec<Worker> {
     lines
         .filter_map(|columns| {
             let [id, image, name, event] = columns[..] else { return None };
-            let step = WORKERS.into_iter().find(|worker| image.contains(worker))?.to_owned();
+            let step = steps().find(|worker| image.contains(worker))?.to_owned();
             Some(Worker { id: id.to_owned(), step, job: format!("{name} for {event}") })
         })
         .collect()
 }
 
-/// What this run's containers are known by: there may be others on the engine.
+/// Identifies this run's containers, because the engine may have others.
 pub(crate) fn scope() -> String {
     format!("faults-{}", std::process::id())
 }
 
-/// Kills them with no warning; how many of each step.
+/// Kills them without warning. Returns how many of each step.
 pub(crate) fn kill(backend: BackendName, workers: &[Worker]) -> BTreeMap<String, usize> {
     let mut killed = BTreeMap::new();
     for worker in workers {
@@ -106,14 +97,14 @@ pub(crate) fn kill(backend: BackendName, workers: &[Worker]) -> BTreeMap<String,
     killed
 }
 
-/// The Jobs that run more than once at this moment for one event.
+/// The Jobs that run more than once now for one event.
 pub(crate) fn twice(backend: BackendName, state: &Scratch) -> BTreeSet<String> {
     let first = running(backend, state);
     let doubled = doubled(&first);
     if doubled.is_empty() {
         return doubled;
     }
-    // The first may have ended while the second was looked for: only those that are still there ran side by side.
+    // The first may have ended while the second was looked for, so only those that still exist ran at the same time.
     let again = running(backend, state);
     let both: Vec<_> = first.into_iter().filter(|worker| again.contains(worker)).collect();
     self::doubled(&both)

@@ -1,4 +1,4 @@
-//! A dispatcher with nothing but the shipped service account and Role, by a token as a Pod has one.
+//! A dispatcher with only the shipped service account and Role, using a token like a Pod.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::bench::Bench;
 
 const NAME: &str = "knapscen-dispatcher";
 
-/// Everything that touches Jobs, Pods and Events is allowed: to make, follow, explain, mark and remove.
+/// All requests about Jobs, Pods and Events are allowed: create, follow, explain, mark and remove.
 pub(crate) fn serves(bench: &Bench) {
     let kubeconfig = kubeconfig(bench, &token(bench));
     let mut dispatcher = bench.dispatcher_through(&kubeconfig, &["--max-attempts", "1"]);
@@ -30,7 +30,7 @@ pub(crate) fn serves(bench: &Bench) {
     dispatcher.until_logged("deleted", "e-4");
 }
 
-/// Applies what `base/access.yaml` has, and asks for a token.
+/// Applies the contents of `base/access.yaml`, and requests a token.
 fn token(bench: &Bench) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dispatcher/deploy/base/access.yaml");
     let text = fs::read_to_string(file).expect("the shipped Role");

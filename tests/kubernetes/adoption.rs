@@ -1,4 +1,4 @@
-//! A Job of the same name is there already.
+//! A Job with the same name already exists.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tests::kubernetes::{ApiServer, Effect, Ended, Fault};
 
 use crate::bench::{Bench, WELL};
 
-/// Another event's ended Job makes room; its Pods go with it.
+/// Another event's ended Job is replaced, and its Pods are removed with it.
 pub(crate) fn ended_of_another_event(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
     let first = bench.runs(&mut dispatcher, "e-1", "one");
@@ -17,14 +17,14 @@ pub(crate) fn ended_of_another_event(bench: &Bench) {
     bench.finish(&mut dispatcher, "e-2", &second);
 }
 
-/// Another event's running Job is waited for, and then makes room.
+/// Another event's running Job is awaited, and then replaced.
 pub(crate) fn running_of_another_event(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
     let first = bench.begin(&dispatcher, "e-1", "one");
     let pod = bench.hand.start(&first);
     dispatcher.publish("e-2", "one");
     dispatcher.publish("e-3", "other");
-    // The other thing is not held up.
+    // The other Job is not delayed.
     let other = bench.until_job("other", None);
     bench.finish(&mut dispatcher, "e-3", &other);
     assert_eq!(bench.job("one").expect("the Job")["metadata"]["uid"], first["metadata"]["uid"]);
@@ -34,7 +34,7 @@ pub(crate) fn running_of_another_event(bench: &Bench) {
     bench.finish(&mut dispatcher, "e-2", &second);
 }
 
-/// Somebody else's Job is never touched.
+/// A Job of somebody else is never touched.
 pub(crate) fn of_somebody_else(bench: &Bench) {
     let foreign = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "thing-theirs", "namespace": bench.namespace},
@@ -47,10 +47,11 @@ pub(crate) fn of_somebody_else(bench: &Bench) {
     dispatcher.publish("e-1", "theirs");
     let line = dispatcher.until_dead_letter("e-1");
     assert!(line["reason"].to_string().contains("no dispatcher made"), "{line}");
+    assert_eq!(line["class"], "NameTaken", "{line}");
     assert_eq!(bench.job("theirs").expect("their Job")["metadata"]["uid"], made["metadata"]["uid"]);
 }
 
-/// With `syncMode: OneTime` a later event finds the work done.
+/// With `syncMode: OneTime`, the work counts as done for a later event.
 pub(crate) fn once_is_enough(bench: &Bench) {
     bench.write_rule("OneTime", "");
     let mut dispatcher = bench.dispatcher();
@@ -61,7 +62,7 @@ pub(crate) fn once_is_enough(bench: &Bench) {
     assert_eq!(bench.job("one").expect("the Job")["metadata"]["uid"], first["metadata"]["uid"]);
 }
 
-/// A Job that ended and went away while no dispatcher was there is run again: its end was never seen.
+/// A Job that ended and was removed while no dispatcher ran is run again, because its end was not seen.
 pub(crate) fn gone_unseen(bench: &Bench, ended: &Ended) {
     let mut first = bench.dispatcher();
     let job = bench.begin(&first, "e-1", "gone");
@@ -74,7 +75,7 @@ pub(crate) fn gone_unseen(bench: &Bench, ended: &Ended) {
     assert_eq!(line["adopted"], false);
 }
 
-/// A Job whose end was seen, and its event acknowledged, may go: nothing brings it back.
+/// A Job whose end was seen and whose event was acknowledged may be removed: it never comes back.
 pub(crate) fn gone_after_its_end(bench: &Bench) {
     let mut first = bench.dispatcher();
     let job = bench.runs(&mut first, "e-1", "one");
@@ -86,7 +87,7 @@ pub(crate) fn gone_after_its_end(bench: &Bench) {
     assert!(bench.job("one").is_none());
 }
 
-/// A Job that failed while no dispatcher was there is a dead letter all the same.
+/// A Job that failed while no dispatcher ran still becomes a dead letter.
 pub(crate) fn failed_unseen(bench: &Bench) {
     let mut first = bench.dispatcher();
     let job = bench.begin(&first, "e-1", "bad");
@@ -97,7 +98,7 @@ pub(crate) fn failed_unseen(bench: &Bench) {
     assert!(line["reason"].to_string().contains("bad tier"), "{line}");
 }
 
-/// Who removes a running Job does not lose its event.
+/// Removing a running Job does not lose its event.
 pub(crate) fn removed_while_it_runs(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
     let job = bench.begin(&dispatcher, "e-1", "one");
@@ -115,7 +116,7 @@ pub(crate) fn deleted_by_an_event(bench: &Bench) {
     tests::wait::until_true("the Job is gone", || bench.job("one").is_none());
 }
 
-/// A Job that is not rendered any more goes, but not before who follows it has read what its Pods said.
+/// A Job that is not rendered any more is removed, but not before its follower has read what its Pods reported.
 pub(crate) fn not_rendered_any_more(bench: &Bench) {
     let by_type = r#"'thing-{{ .CloudEvent.subject }}{{ if eq .CloudEvent.type "thing.other" }}-b{{ end }}'"#;
     let rule = fs::read_to_string(bench.scratch.join("events/rule.yaml")).expect("the rule");
@@ -128,15 +129,15 @@ pub(crate) fn not_rendered_any_more(bench: &Bench) {
     bench.hand.play(&first, &Ended::badly(65, "bad tier", "PodFailurePolicy"));
     bench.finish(&mut dispatcher, "e-2", &second);
     tests::wait::until_true("the Job is gone", || bench.job("one").is_none());
-    // Its end is told to the second.
+    // Its end is reported with a precision of a second.
     assert!(ended_at.elapsed() > Duration::from_millis(900), "{:?}", ended_at.elapsed());
     let line = dispatcher.until_dead_letter("e-1");
     assert!(line["reason"].to_string().contains("bad tier"), "{line}");
     assert!(bench.job("one-b").is_some());
 }
 
-/// A `Delete` event removes a running Job for good, whichever dispatcher follows it: the event that made it is given up, not run
-/// again.
+/// A `Delete` event removes a running Job for good, whichever dispatcher follows it: the event that made it is given
+/// up, not run again.
 pub(crate) fn deleted_while_it_runs(bench: &Bench) {
     let (mut one, mut other) = (bench.dispatcher(), bench.dispatcher_apart(&[]));
     let job = bench.begin(&one, "e-1", "one");
@@ -148,7 +149,8 @@ pub(crate) fn deleted_while_it_runs(bench: &Bench) {
     assert!(bench.job("one").is_none());
 }
 
-/// Whoever takes up the event of a Job that is taken back gives it up: its follower may have gone before it could say so.
+/// A dispatcher that gets the event of a withdrawn Job gives it up, because the Job's follower may have ended too
+/// early.
 pub(crate) fn taken_back_and_left(bench: &Bench) {
     let mut first = bench.dispatcher();
     let job = bench.begin(&first, "e-1", "one");

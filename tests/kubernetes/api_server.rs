@@ -1,5 +1,5 @@
-//! The API server stand-in by itself, to try things on: `cargo run -p tests --features cluster --bin api-server -- FILE` writes a
-//! kubeconfig to FILE and serves until it is ended.
+//! The API server stand-in alone, for experiments: `cargo run -p tests --features cluster --bin api-server -- FILE`
+//! writes a kubeconfig to FILE and serves until it is ended.
 
 use tests::kubernetes::ApiServer;
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// The source of all events here.
 pub(crate) const SOURCE: &str = "tests";
 const SUBJECT: &str = "thing-made";
-/// A worker's last words.
+/// A worker's termination message.
 pub(crate) const WELL: &str = r#"{"step":"tests","outcome":"done","exit_code":0}"#;
 
 /// A namespace to work in.
@@ -23,7 +23,7 @@ pub(crate) struct Bench {
     pub(crate) namespace: String,
     pub(crate) scratch: Scratch,
     kubeconfig: Option<PathBuf>,
-    /// Of the stand-in. A cluster that was there before has none, and there the namespace goes at the end.
+    /// Only of the stand-in. On a cluster that existed before, the namespace is removed at the end.
     gate: Option<Gate>,
 }
 
@@ -48,10 +48,15 @@ impl Bench {
         bench
     }
 
-    /// Replaces the rule: how the trigger keeps what it makes, and more lines of the Job's spec.
+    /// Replaces the rule: its sync mode, and more lines of the Job's spec.
     pub(crate) fn write_rule(&self, sync_mode: &str, spec: &str) {
+        self.write_rule_with(sync_mode, spec, "");
+    }
+
+    /// The same, with more lines after the container of the Job.
+    pub(crate) fn write_rule_with(&self, sync_mode: &str, spec: &str, more: &str) {
         let namespace = &self.namespace;
-        // `managedBy` keeps the built-in controller of a real cluster away, `schedulerName` its scheduler.
+        // `managedBy` keeps the built-in controller of a real cluster away, and `schedulerName` its scheduler.
         let text = format!(
             r#"apiVersion: lib.projectsveltos.io/v1beta1
 kind: EventSource
@@ -98,6 +103,7 @@ data:
               env:
                 - name: EVENT_ID
                   value: '{{{{ .CloudEvent.id }}}}'
+{more}
 "#
         );
         self.scratch.write("events/rule.yaml", &text);
@@ -124,7 +130,7 @@ data:
         Self::ready(self.start_on(program, None, &self.scratch.join("events")))
     }
 
-    /// A dispatcher behind a command, with nothing but these settings to find the cluster by, ready.
+    /// A ready dispatcher started by another command, with only these settings to find the cluster.
     pub(crate) fn dispatcher_in_pod(&self, behind: &[&str], settings: Vec<Setting>) -> Dispatcher {
         let program = Self::embedded(&self.scratch.join("queue.db")).behind(behind).settings(settings);
         Self::ready(self.start_here(program, &self.scratch.join("events")))
@@ -202,7 +208,7 @@ data:
         }
     }
 
-    /// The kubeconfig that names the cluster.
+    /// The kubeconfig of the cluster.
     pub(crate) fn read_kubeconfig(&self) -> Kubeconfig {
         let read = match &self.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
@@ -211,12 +217,13 @@ data:
         read.expect("a kubeconfig")
     }
 
-    /// Holds up the calls that begin with these words, so that what they read is there before; a real cluster holds up none.
+    /// Holds up the calls that begin with these words, so that earlier changes are visible to them. A real cluster
+    /// holds up none.
     pub(crate) fn hold(&self, call: &str) -> Option<Held> {
         self.gate.as_ref().map(|gate| gate.hold(call))
     }
 
-    /// Waits for the Job of this subject, one that `before` is not.
+    /// Waits for the Job of this subject that is not `before`.
     pub(crate) fn until_job(&self, subject: &str, before: Option<&Value>) -> Value {
         self.hand.until_job(&self.namespace, &format!("thing-{subject}"), before)
     }
@@ -227,13 +234,13 @@ data:
         self.until_job(subject, None)
     }
 
-    /// Plays the Job to a good end, and waits until its event is done. Gives what is logged of it.
+    /// Plays the Job to a successful end, and waits until its event is done. Returns what is logged.
     pub(crate) fn finish(&self, dispatcher: &mut Dispatcher, id: &str, job: &Value) -> Value {
         self.hand.play(job, &Ended::well(WELL));
         dispatcher.until_complete(id)
     }
 
-    /// An event from its publication to its end. Gives its Job.
+    /// An event from its publication to its end. Returns its Job.
     pub(crate) fn runs(&self, dispatcher: &mut Dispatcher, id: &str, subject: &str) -> Value {
         let job = self.begin(dispatcher, id, subject);
         self.finish(dispatcher, id, &job);
@@ -266,7 +273,7 @@ impl Dispatcher {
         self.publish_type(id, subject, "thing.made");
     }
 
-    /// Publishes an event that takes it back.
+    /// Publishes an event that withdraws it.
     pub(crate) fn publish_type(&self, id: &str, subject: &str, event_type: &str) {
         let event = json!({"specversion": "1.0", "id": id, "source": SOURCE, "type": event_type, "subject": subject,
             "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "data": {}});
@@ -296,7 +303,7 @@ impl Dispatcher {
         })
     }
 
-    /// Waits until the event's Job is complete for the dispatcher.
+    /// Waits until the dispatcher knows that the event's Job is complete.
     pub(crate) fn until_complete(&mut self, id: &str) -> Value {
         self.until_logged("complete", id)
     }

@@ -1,7 +1,8 @@
-//! The scenarios and the whole flow on the cluster that KUBECONFIG names, each in a namespace of its own that goes at the end.
+//! The scenarios and the whole flow on the cluster that KUBECONFIG names, each in a namespace of its own that is
+//! removed at the end.
 //!
-//! `tests/cluster` runs what is in `real`. Nothing has to run on the cluster but an API server: the test plays Job controller and
-//! kubelet, and its Jobs say by `managedBy` that the built-in controller is to leave them alone.
+//! `tests/cluster` runs the tests in `real`. The cluster only needs an API server: the test plays Job controller and
+//! kubelet, and `managedBy` in its Jobs keeps the built-in controller away.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod account;
@@ -179,6 +180,8 @@ mod real {
         from_cluster::is_followed(&Bench::real());
         definitions::clear();
         from_cluster::triggers_that_are_not_for_us(&Bench::real());
+        definitions::clear();
+        from_cluster::only_trigger_left_out(&Bench::real());
     }
 
     #[test]

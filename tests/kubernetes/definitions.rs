@@ -1,13 +1,13 @@
-//! EventSources and EventTriggers as kinds of a cluster, by `kubectl` as a person applies them.
+//! EventSources and EventTriggers as kinds of a cluster, applied with `kubectl` like a person does.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The shipped definitions, there until this is dropped, with every object of their kinds.
+/// The shipped definitions; removed on drop, with every object of their kinds.
 pub(crate) struct Definitions(());
 
 impl Definitions {
-    /// Nothing where the kinds are there already: then they are somebody's, and so are the objects.
+    /// `None` if the kinds already exist, because then they and their objects belong to somebody.
     pub(crate) fn apply() -> Option<Self> {
         let kinds = ["eventsources", "eventtriggers"].map(|kind| format!("crd/{kind}.lib.projectsveltos.io"));
         if kinds.iter().any(|kind| kubectl(&["get", kind]).is_ok()) {
@@ -26,7 +26,7 @@ impl Drop for Definitions {
     }
 }
 
-/// The shipped folder is taken as it is, and shown.
+/// Applies the shipped folder and shows its objects.
 pub(crate) fn take_the_shipped_events() {
     run(&["apply", "-R", "-f", &path("events")]);
     let mut folders: Vec<_> = std::fs::read_dir(path("events"))
@@ -49,7 +49,7 @@ pub(crate) fn take_the_shipped_events() {
     run(&["delete", "-R", "-f", &path("events")]);
 }
 
-/// No object of these kinds is left. Only for who has brought the kinds.
+/// Removes all objects of these kinds. Only if this test has created the kinds.
 pub(crate) fn clear() {
     run(&["delete", "eventsources,eventtriggers", "--all"]);
 }
@@ -63,7 +63,7 @@ fn run(arguments: &[&str]) -> String {
     kubectl(arguments).unwrap_or_else(|said| panic!("kubectl {arguments:?}: {said}"))
 }
 
-/// What `kubectl` prints on the cluster that KUBECONFIG names, or its complaint.
+/// The output or the error of `kubectl` on the cluster that KUBECONFIG names.
 fn kubectl(arguments: &[&str]) -> Result<String, String> {
     let done = Command::new("kubectl").args(arguments).output().map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

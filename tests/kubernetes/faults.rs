@@ -1,4 +1,4 @@
-//! An API server that is away, busy, slow, forgetful, or says no: nothing is lost, and the calls are these.
+//! An API server that is away, busy, slow, forgetful, or refuses: nothing is lost, and these are the calls.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tests::wait;
 
 use crate::bench::{Bench, Dispatcher, WELL};
 
-/// All is well, to begin with.
+/// At first everything works.
 fn ready() -> (ApiServer, Bench, Dispatcher) {
     let server = ApiServer::start();
     let bench = Bench::on(&server);
@@ -18,14 +18,27 @@ fn ready() -> (ApiServer, Bench, Dispatcher) {
     (server, bench, dispatcher)
 }
 
-/// One fault on creating that is passed over without a word, and these calls.
+/// The same, with this many attempts before a dead letter.
+fn ready_for(attempts: &str) -> (ApiServer, Bench, Dispatcher) {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let dispatcher = bench.dispatcher_with(&["--max-attempts", attempts]);
+    (server, bench, dispatcher)
+}
+
+/// One fault on creating that is repeated silently, and these calls.
 fn creating(effect: Effect, calls: &[&str]) {
     assert_eq!(creating_says(effect, calls), None);
 }
 
-/// One fault on creating, these calls, and what was said about the first delivery.
+/// One fault on creating, these calls, and the reason logged for the first delivery. A fault of the API server does
+/// not count as an attempt of the event, so one is enough.
 fn creating_says(effect: Effect, calls: &[&str]) -> Option<String> {
-    let (server, bench, mut dispatcher) = ready();
+    creating_within("1", effect, calls)
+}
+
+fn creating_within(attempts: &str, effect: Effect, calls: &[&str]) -> Option<String> {
+    let (server, bench, mut dispatcher) = ready_for(attempts);
     server.fault(Fault::once("POST jobs", effect));
     bench.runs(&mut dispatcher, "e-1", "one");
     assert_eq!(server.job_calls(), calls);
@@ -86,7 +99,7 @@ fn a_namespace_that_is_being_removed_is_reported_and_tried_again() {
 
 #[test]
 fn a_missing_permission_names_verb_and_resource_and_is_tried_again() {
-    let (server, bench, mut dispatcher) = ready();
+    let (server, bench, mut dispatcher) = ready_for("1");
     server.fault(Fault::once("POST jobs", Effect::forbidden("create", "jobs", "batch")));
     dispatcher.publish("e-1", "one");
     let line = dispatcher.until_logged("failed, to be tried again", "e-1");
@@ -106,6 +119,66 @@ fn a_job_that_an_admission_rule_refuses_is_a_dead_letter_with_its_words() {
     let line = dispatcher.until_dead_letter("e-1");
     assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("no latest tags")), "{line}");
     assert_eq!(server.job_calls(), ["POST jobs/thing-one 403"]);
+}
+
+#[test]
+fn a_new_job_that_loses_its_labels_is_removed_and_a_dead_letter_says_why() {
+    let (server, bench, mut dispatcher) = ready();
+    server.fault(Fault::once("POST jobs", Effect::WithoutLabels));
+    dispatcher.publish("e-1", "one");
+    let line = dispatcher.until_dead_letter("e-1");
+    assert!(line["reason"].as_str().is_some_and(|reason| reason.contains("took the labels")), "{line}");
+    assert!(bench.job("one").is_none());
+    assert_eq!(server.job_calls(), ["POST jobs/thing-one 201", "DELETE jobs/thing-one 200"]);
+}
+
+#[test]
+fn a_full_quota_of_jobs_has_the_class_of_a_full_quota_of_pods() {
+    let words = "jobs.batch \"thing-one\" is forbidden: exceeded quota: q, requested: count/jobs.batch=1";
+    let (server, bench, mut dispatcher) = ready();
+    server.fault(Fault::once("POST jobs", Effect::status(403, "Forbidden", words, &Value::Null)));
+    dispatcher.publish("e-1", "one");
+    let line = dispatcher.until_logged("failed, to be tried again", "e-1");
+    assert_eq!(line["cause"], "QuotaExceeded", "{line}");
+    let job = bench.until_job("one", None);
+    bench.finish(&mut dispatcher, "e-1", &job);
+}
+
+#[test]
+fn a_job_that_fails_by_another_container_says_which_and_is_not_tried_again() {
+    let (_server, bench, mut dispatcher) = ready();
+    let job = bench.begin(&dispatcher, "e-1", "one");
+    let status = serde_json::json!({"phase": "Failed",
+        "initContainerStatuses": [{"name": "setup", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 65, "reason": "Error", "message": "no such tier"}}}],
+        "containerStatuses": [{"name": "work", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "PodInitializing"}}}]});
+    bench.hand.start_badly(&job, &status);
+    bench.hand.fail(&job, "BackoffLimitExceeded", "Job has reached the specified backoff limit");
+    let line = dispatcher.until_dead_letter("e-1");
+    let reason = line["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("container setup: exit code 65: no such tier"), "{line}");
+}
+
+#[test]
+fn a_watch_that_is_refused_while_lists_are_not_is_asked_for_ever_less_often_and_named_once() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    server.fault(Fault::times(usize::MAX, "WATCH jobs", Effect::forbidden("watch", "jobs", "batch")));
+    let mut dispatcher = bench.start_through(&server.kubeconfig(&bench.scratch));
+    server.until_called("WATCH jobs 403", 4);
+    let said = dispatcher.running.process.output().matches("the Jobs cannot be watched").count();
+    assert_eq!(said, 1, "{}", dispatcher.running.process.output());
+    wait::until_true("the readiness says what is missing", || {
+        http::get(dispatcher.port, "/readyz")
+            .is_ok_and(|answer| answer.status == 503 && answer.body.contains("cannot watch resource"))
+    });
+    // Lists still work, so events are handled.
+    bench.runs(&mut dispatcher, "e-1", "one");
+    server.mend();
+    wait::until_true("it is ready", || {
+        http::get(dispatcher.port, "/readyz").is_ok_and(|answer| answer.status == 200)
+    });
 }
 
 #[test]
@@ -153,7 +226,7 @@ fn a_watch_that_is_deaf_and_does_not_know_it_is_helped_by_a_list_now_and_then() 
     assert_eq!(without_looks(&server), ["POST jobs/thing-one 201", "LIST pods 200"]);
 }
 
-/// A list that was taken before the Job was made has it missing: then it is looked at, and is there.
+/// A list from before the Job was made does not contain it. Then the Job is requested, and exists.
 fn without_looks(server: &ApiServer) -> Vec<String> {
     server.job_calls().into_iter().filter(|call| call != "GET jobs/thing-one 200").collect()
 }
@@ -290,16 +363,17 @@ fn calls_that_are_not_answered_are_said_by_the_readiness_while_the_watch_is_well
     assert_eq!(ready(dispatcher.port).0, 200);
 }
 
-/// A proxy's own answer says nothing about a Job.
+/// A proxy's own answer tells nothing about a Job.
 #[test]
 fn what_is_no_answer_of_the_server_ends_no_event() {
     let proxy = |code| Effect::Answer { code, body: "<html>not now</html>".to_owned(), retry_after: None };
-    let said =
-        creating_says(proxy(400), &["POST jobs/thing-one 400", "POST jobs/thing-one 201", "LIST pods 200"]);
+    // The reason may be this very object, so it counts as an attempt.
+    let calls = ["POST jobs/thing-one 400", "POST jobs/thing-one 201", "LIST pods 200"];
+    let said = creating_within("2", proxy(400), &calls);
     assert!(said.is_some_and(|said| said.contains("not now")));
 }
 
-/// What goes wrong with one call of the second event about a thing loses neither that event nor its Job.
+/// If any call of the second event about a thing fails, neither that event nor its Job is lost.
 fn nothing_is_lost_by(call: &str) {
     let busy = Effect::status(503, "ServiceUnavailable", "busy", &Value::Null);
     let forbidden = Effect::forbidden("touch", "jobs", "batch");

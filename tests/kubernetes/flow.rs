@@ -1,5 +1,5 @@
-//! The whole flow, from a registration to a customer on board, with the shipped manifests and the real workers: what the
-//! cluster's kubelets would run is run here, with what the Job says.
+//! The whole flow, from a registration to an onboarded customer, with the shipped manifests and the real workers.
+//! What the cluster's kubelets would run is run here, as the Job says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use tests::{Setting, wait};
 use crate::bench::Bench;
 use crate::system::{self, System};
 
-/// A registration becomes a customer on board, and the books are right.
+/// A registration becomes an onboarded customer, and the books are right.
 pub(crate) fn runs(bench: &Bench) {
     let system = System::start();
     let events = bench.scratch.join("flow-events");
@@ -39,7 +39,7 @@ pub(crate) fn runs(bench: &Bench) {
     assert_eq!(done.len(), 9, "a Job for each of the seven steps, three of them for users: {done:?}");
 }
 
-/// Runs the worker that the Job's image means, with the Job's variables and the Secret it asks for, as a kubelet would.
+/// Runs the worker of the Job's image, with the Job's variables and Secret, like a kubelet.
 fn run_worker(hand: &Hand, job: &Value, secret: &[Setting]) {
     let container = &job["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["envFrom"][0]["secretRef"]["name"], "knapscen-config");
@@ -57,7 +57,7 @@ fn run_worker(hand: &Hand, job: &Value, secret: &[Setting]) {
     hand.end(job, &pod, &Ended { code, message: &ended.report.to_string(), failure });
 }
 
-/// The shipped manifests with their Jobs in this namespace, left alone by a built-in controller.
+/// The shipped manifests with their Jobs in this namespace, ignored by a built-in controller.
 fn place(from: &Path, to: &Path, namespace: &str) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("manifests").flatten() {

@@ -1,4 +1,4 @@
-//! Manifests that are objects of the cluster: taken, followed, refused, and told what became of them.
+//! Manifests as objects of the cluster: read, followed, refused, with the result in their status.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -9,18 +9,27 @@ use crate::bench::{Bench, Dispatcher};
 
 const SVELTOS: &str = "/apis/lib.projectsveltos.io/v1beta1";
 
-/// The objects of the rule, in the bench's namespace where they have one.
+/// The objects of the rule, in the bench's namespace if they have one.
 pub(crate) struct Rule<'a>(pub(crate) &'a Bench);
 
 impl Rule<'_> {
     pub(crate) fn apply(&self) {
-        let source = json!({"messagingMatchCriteria": [{"subject": "^thing-made$"}]});
-        let reference = json!({"kind": "ConfigMap", "namespace": self.0.namespace, "name": "thing-made-job"});
-        let trigger = json!({"eventSourceName": "thing-made", "oneForEvent": true, "syncMode": "Continuous",
+        self.make_all_of("thing-made");
+    }
+
+    fn make_all_of(&self, subject: &str) {
+        self.make_source_and_trigger(subject);
+        self.make(&self.config_maps(), &config_map(&format!("{subject}-job"), &self.template("thing")));
+    }
+
+    fn make_source_and_trigger(&self, subject: &str) {
+        let source = json!({"messagingMatchCriteria": [{"subject": format!("^{subject}$")}]});
+        let name = format!("{subject}-job");
+        let reference = json!({"kind": "ConfigMap", "namespace": self.0.namespace, "name": name});
+        let trigger = json!({"eventSourceName": subject, "oneForEvent": true, "syncMode": "Continuous",
             "sourceClusterSelector": {"matchLabels": {"role": "deploy"}}, "policyRefs": [reference]});
-        self.make(&format!("{SVELTOS}/eventsources"), &object("EventSource", "thing-made", &source));
-        self.make_trigger("thing-made-trigger", &trigger);
-        self.make(&self.config_maps(), &config_map("thing-made-job", &self.template("thing")));
+        self.make(&format!("{SVELTOS}/eventsources"), &object("EventSource", subject, &source));
+        self.make_trigger(&format!("{subject}-trigger"), &trigger);
     }
 
     fn make_trigger(&self, name: &str, spec: &Value) {
@@ -50,7 +59,7 @@ impl Rule<'_> {
         self.0.hand.call(&Method::PATCH, &path, &change).expect("the ConfigMap");
     }
 
-    /// A mistake that the definitions allow, or its mending.
+    /// Makes a mistake that the definitions allow, or corrects it.
     fn one_for_event(&self, is_so: bool) {
         let path = format!("{SVELTOS}/eventtriggers/thing-made-trigger");
         self.0
@@ -91,11 +100,11 @@ fn runs(bench: &Bench, dispatcher: &mut Dispatcher, id: &str, subject: &str, nam
     bench.finish(dispatcher, id, &job);
 }
 
-/// Objects of the cluster are taken, changes of them followed, mistakes kept out, and each is told what became of it.
+/// Objects of the cluster are used, their changes followed and mistakes left out, and the status of each says so.
 pub(crate) fn is_followed(bench: &Bench) {
     let rule = Rule(bench);
     rule.apply();
-    // A cluster has ConfigMaps that are no business of ours, even if they are templates.
+    // A cluster has ConfigMaps that do not concern us, even templates.
     rule.make(&rule.config_maps(), &config_map("foreign", "{{ getResource \"x\" }}"));
     let other = json!({"apiVersion": "lib.projectsveltos.io/v1beta1", "kind": "EventTrigger", "metadata": {"name": "foreign"},
         "spec": {"eventSourceName": "nobody", "sourceClusterSelector": {"matchLabels": {"role": "other"}}}});
@@ -111,7 +120,7 @@ pub(crate) fn is_followed(bench: &Bench) {
         dispatcher.running.process.output().contains("manifests changed and in force").then_some(())
     });
     runs(bench, &mut dispatcher, "e-2", "two", "other-two");
-    // The same thing once more: its Job has another name now, and the one before goes.
+    // The same thing once more: its Job has another name now, and the earlier one is removed.
     runs(bench, &mut dispatcher, "e-3", "one", "other-one");
     let gone = || bench.hand.job(&bench.namespace, "thing-one").is_none();
     wait::until_true("the Job of the name before is gone", gone);
@@ -150,7 +159,8 @@ fn objects_of_the_cluster_are_taken_followed_and_told_what_became_of_them() {
             "LIST pods 200",
         ]
     );
-    // What it wrote itself is no change to follow: two objects told four times at most, and once more where they were seen late.
+    // Its own writes are no change to follow: four writes for two objects at most, and one more if they were seen
+    // late.
     let told = calls.iter().filter(|call| call.starts_with("PATCH ")).count();
     assert!(told <= 12, "{calls:?}");
 }
@@ -164,7 +174,7 @@ fn what_keeps_a_watch_from_its_work_is_waited_out() {
     let forbidden = Effect::forbidden("list", "eventtriggers", "lib.projectsveltos.io");
     server.fault(Fault::times(2, "LIST eventtriggers", forbidden));
     server.fault(Fault::once("LIST configmaps", Effect::Cut));
-    // A definition without a status: nothing is written, and nothing else is different.
+    // A definition without a status: nothing is written, and nothing else changes.
     let missing =
         Effect::status(404, "NotFound", "the server could not find the requested resource", &Value::Null);
     server.fault(Fault::once("PATCH eventsources", missing));
@@ -185,6 +195,34 @@ fn what_keeps_a_watch_from_its_work_is_waited_out() {
 }
 
 #[test]
+fn an_event_whose_only_trigger_is_left_out_waits_until_it_is_mended() {
+    let server = ApiServer::start();
+    only_trigger_left_out(&Bench::on(&server));
+    assert_eq!(job_calls(&server), ["POST jobs/thing-one 201", "LIST pods 200"]);
+}
+
+/// A trigger without its ConfigMap takes nothing. Its event waits, is shown as waiting, and is handled once the
+/// ConfigMap exists.
+pub(crate) fn only_trigger_left_out(bench: &Bench) {
+    let rule = Rule(bench);
+    rule.make_all_of("other-made");
+    rule.make_source_and_trigger("thing-made");
+    let mut dispatcher = bench.dispatcher_with(&["--from-cluster"]);
+    rule.until("eventtriggers", "False", "Invalid");
+    dispatcher.publish("e-1", "one");
+    let parked = dispatcher.until_logged("parked until the manifests change", "e-1");
+    assert!(parked["reason"].to_string().contains("thing-made-job"), "{parked}");
+    let metrics = http::get(dispatcher.port, "/metrics").expect("metrics").body;
+    assert!(metrics.contains("dispatcher_events_parked{subject=\"thing-made\"} 1"), "{metrics}");
+    assert!(ready(&dispatcher).contains("1 event on thing-made wait"), "{}", ready(&dispatcher));
+
+    rule.make(&rule.config_maps(), &config_map("thing-made-job", &rule.template("thing")));
+    rule.until("eventtriggers", "True", "InForce");
+    let job = bench.hand.until_job(&bench.namespace, "thing-one", None);
+    bench.finish(&mut dispatcher, "e-1", &job);
+}
+
+#[test]
 fn triggers_that_are_not_for_us_are_left_out_at_the_start_and_told_why() {
     let server = ApiServer::start();
     let bench = Bench::on(&server);
@@ -193,7 +231,7 @@ fn triggers_that_are_not_for_us_are_left_out_at_the_start_and_told_why() {
     assert!(!server.calls().iter().any(|call| call.contains("secrets")), "{:?}", server.calls());
 }
 
-/// Triggers that Sveltos could use and we cannot are left out, each with its reason, and the others serve.
+/// Triggers that Sveltos could use and we cannot are left out, each with its reason, and the others work.
 pub(crate) fn triggers_that_are_not_for_us(bench: &Bench) {
     let rule = Rule(bench);
     rule.apply();
@@ -294,4 +332,65 @@ fn until_ready_says(dispatcher: &Dispatcher, words: &str) {
     wait::until(2 * wait::LIMIT, &format!("/readyz says {words}"), || {
         ready(dispatcher).contains(words).then_some(())
     });
+}
+
+/// What Sveltos writes into a trigger that it acts on, and removes with the trigger.
+fn acts(bench: &Bench, acts: bool) {
+    let cluster = json!({"cluster": {"kind": "SveltosCluster", "namespace": "mgmt", "name": "mgmt"}, "status": "Provisioned"});
+    let status = json!({"status": {"clusterInfo": if acts { json!([cluster]) } else { json!([]) }}});
+    let path = format!("{SVELTOS}/eventtriggers/thing-made-trigger/status");
+    bench.hand.call(&Method::PATCH, &path, &status).expect("the status");
+}
+
+fn warnings(dispatcher: &Dispatcher) -> Vec<Value> {
+    let output = dispatcher.running.process.output();
+    let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["level"] == "WARN").collect()
+}
+
+/// The chapter "From Sveltos to the dispatcher and back" of the deployment's README, step by step.
+#[test]
+fn a_cluster_goes_from_sveltos_to_the_dispatcher_and_back() {
+    let server = ApiServer::start();
+    server.with_definitions_of_sveltos();
+    let bench = Bench::on(&server);
+    let rule = Rule(&bench);
+    // Sveltos has made the objects and the Job of an event, and still acts on the trigger.
+    rule.apply();
+    acts(&bench, true);
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "thing-zero"}, "spec": {
+        "managedBy": "knapscen.disco/tests", "template": {"spec": {"restartPolicy": "Never",
+        "containers": [{"name": "work", "image": "knapscen/none:latest"}]}}}});
+    bench
+        .hand
+        .call(&Method::POST, &format!("/apis/batch/v1/namespaces/{}/jobs", bench.namespace), &job)
+        .expect("a Job");
+
+    let mut dispatcher = bench.dispatcher_with(&["--from-cluster"]);
+    let says = |dispatcher: &Dispatcher, words: &str| {
+        warnings(dispatcher).iter().filter(|line| line.to_string().contains(words)).count()
+    };
+    // The definitions have no place for our status: logged once for each kind. Their defaults are not reported.
+    wait::until_true("the lost status is said", || says(&dispatcher, "keeps no status.conditions") == 2);
+    wait::until_true("Sveltos is seen", || says(&dispatcher, "Sveltos acts on this trigger as well") == 1);
+    assert_eq!(says(&dispatcher, "Sveltos knows this field"), 0, "{:?}", warnings(&dispatcher));
+    // The event source and the trigger have fields that the server filled in; the text of the Job lacks one.
+    assert_eq!(says(&dispatcher, "unknown field"), 0, "{:?}", warnings(&dispatcher));
+
+    // Sveltos is stopped: from now on only the dispatcher makes Jobs.
+    acts(&bench, false);
+    runs(&bench, &mut dispatcher, "e-1", "one", "thing-one");
+    // A Job that Sveltos made blocks an event with its name, and no other.
+    dispatcher.publish("e-0", "zero");
+    let line = dispatcher.until_dead_letter("e-0");
+    assert_eq!(line["class"], "NameTaken", "{line}");
+    let trigger =
+        bench.hand.get(&format!("{SVELTOS}/eventtriggers/thing-made-trigger")).expect("the trigger");
+    assert!(trigger["status"]["conditions"].is_null(), "{trigger}");
+
+    // And back: the dispatcher is stopped first, and its Jobs stay.
+    drop(dispatcher);
+    acts(&bench, true);
+    assert!(bench.hand.job(&bench.namespace, "thing-one").is_some());
+    assert!(bench.hand.job(&bench.namespace, "thing-zero").is_some());
 }

@@ -1,4 +1,5 @@
-//! What a Pod has: the address of the API server in its variables, a service account in files, and nothing else.
+//! The environment of a Pod: the address of the API server in variables, a service account in files, and nothing
+//! else.
 
 use std::process::Command;
 
@@ -8,14 +9,14 @@ use tests::kubernetes::ApiServer;
 use crate::bench::Bench;
 use crate::clock::Clock;
 
-/// The files are where they are in a Pod, for this program alone: `ACCOUNT` is their folder.
+/// The files have the same paths as in a Pod, for this program only. `ACCOUNT` is their folder.
 const IN_POD: &str = "mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io && \
                       ln -s \"$ACCOUNT\" /run/secrets/kubernetes.io/serviceaccount && exec \"$@\"";
 
-/// A view of the files of one's own, for root and for who may be root there.
+/// A mount namespace of its own, for root and for users who may become root in one.
 const APART: [&str; 3] = ["/usr/bin/unshare", "--map-root-user", "--mount"];
 
-/// Whether this machine lets us change what a program sees under /run.
+/// Whether this machine lets us change what a program sees below /run.
 fn may_mount() -> bool {
     let try_it =
         Command::new(APART[0]).args(&APART[1..]).args(["mount", "-t", "tmpfs", "none", "/run"]).status();
@@ -53,7 +54,7 @@ fn in_a_pod_the_service_account_opens_the_door_and_its_token_is_read_anew() {
     let mut dispatcher = bench.dispatcher_in_pod(&behind, settings(&bench, &server, &clock));
     bench.runs(&mut dispatcher, "e-1", "one");
 
-    // The kubelet has renewed the token, and the old one has run out.
+    // The kubelet has renewed the token, and the old one has expired.
     bench.scratch.write("account/token", "second");
     server.ask_for("second");
     dispatcher.publish("e-2", "two");

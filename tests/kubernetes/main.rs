@@ -20,3 +20,4 @@ mod stuck;
 #[path = "../end_to_end/system.rs"]
 #[expect(dead_code, reason = "made for other tests")]
 mod system;
+mod verdicts;

@@ -1,4 +1,5 @@
-//! The Roles that are shipped: the stand-in refuses what they do not grant, in every test here; and nothing is granted in vain.
+//! The shipped Roles: in every test here, the stand-in refuses what they do not grant; and they grant nothing that is
+//! not used.
 
 use serde_json::Value;
 use tests::kubernetes::{ApiServer, Asked, Effect, Fault, grants};
@@ -7,7 +8,7 @@ use crate::bench::Bench;
 use crate::from_cluster::Rule;
 use crate::{adoption, scenario, start, stuck};
 
-/// What a scenario asks for, in namespaces of its own alone.
+/// What a scenario asks for, in its own namespaces.
 fn asked(scenario: impl FnOnce(&ApiServer, &Bench)) -> Vec<Asked> {
     let server = ApiServer::start();
     let bench = Bench::on(&server);
@@ -19,7 +20,7 @@ fn asked(scenario: impl FnOnce(&ApiServer, &Bench)) -> Vec<Asked> {
     asked
 }
 
-/// Objects whose status cannot be written are looked at again, for they may be gone.
+/// Objects whose status cannot be written are read again, because they may be gone.
 fn without_a_status(server: &ApiServer, bench: &Bench) {
     Rule(bench).apply();
     let missing =

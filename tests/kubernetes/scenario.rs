@@ -1,4 +1,4 @@
-//! What holds on the stand-in and on a real cluster alike.
+//! Scenarios for the stand-in and for a real cluster.
 
 use serde_json::{Value, json};
 use tests::kubernetes::{ApiServer, Effect, Ended, Fault};
@@ -14,7 +14,7 @@ pub(crate) fn completes(bench: &Bench) {
     assert_eq!((line["job.name"].as_str(), line["adopted"].as_bool()), (Some("thing-one"), Some(false)));
 }
 
-/// A Job says by labels and annotations whose it is.
+/// Labels and annotations of a Job say which trigger and event it belongs to.
 pub(crate) fn is_stamped(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
     let job = bench.begin(&dispatcher, "e-1", "one");
@@ -36,7 +36,7 @@ pub(crate) fn is_stamped(bench: &Bench) {
     bench.finish(&mut dispatcher, "e-1", &job);
 }
 
-/// A Job that fails for good is a dead letter with the worker's own words.
+/// A Job that fails for good becomes a dead letter with the worker's own message.
 pub(crate) fn fails_for_good(bench: &Bench) {
     let mut dispatcher = bench.dispatcher();
     let job = bench.begin(&dispatcher, "e-1", "bad");
@@ -50,7 +50,7 @@ pub(crate) fn fails_for_good(bench: &Bench) {
     }
 }
 
-/// A Job past its deadline has no Pod any more; what its Pod waited for is told by Kubernetes' events.
+/// A Job past its deadline has no Pod any more; Kubernetes' Events tell what its Pod waited for.
 pub(crate) fn fails_by_its_deadline(bench: &Bench) {
     let mut dispatcher = bench.dispatcher_with(&["--max-attempts", "1"]);
     let job = bench.begin(&dispatcher, "e-1", "late");
@@ -96,10 +96,10 @@ fn wait_for_lease(bench: &Bench, job: &Value, pod: &str, second: &mut crate::ben
     assert_eq!(same["metadata"]["uid"], job["metadata"]["uid"]);
 }
 
-/// `explain --server-dry-run` shows the Job as the server would keep it, and nothing is kept.
+/// `explain --server-dry-run` shows the Job as the server would store it, and nothing is stored.
 pub(crate) fn is_explained(bench: &Bench) {
     let ended = explain(bench).run_to(0);
-    // What only the server fills in.
+    // Only the server fills this in.
     assert!(ended.output.contains("podReplacementPolicy"), "{}", ended.output);
     assert_eq!(bench.hand.job_names(&bench.namespace), Vec::<String>::new());
 }
@@ -119,12 +119,22 @@ fn explain(bench: &Bench) -> Program {
         .argument("--server-dry-run")
 }
 
-/// What the server refuses is said in its words.
+/// A refusal is reported with the server's message.
 fn is_explained_as_refused(bench: &Bench, server: &ApiServer) {
     let words = "admission webhook \"policy.example\" denied the request: no latest tags";
     server.fault(Fault::once("POST jobs", Effect::status(403, "Forbidden", words, &Value::Null)));
     let ended = explain(bench).run_to(65);
     assert!(ended.output.contains("no latest tags"), "{}", ended.output);
+}
+
+/// The Job still exists for an hour after its run.
+fn is_explained_beside_the_job(bench: &Bench) {
+    let mut dispatcher = bench.dispatcher();
+    bench.runs(&mut dispatcher, "e-1", "one");
+    drop(dispatcher);
+    let ended = explain(bench).run_to(0);
+    assert!(ended.output.contains("the server would take the Job"), "{}", ended.output);
+    assert!(ended.output.contains("name: thing-one"), "{}", ended.output);
 }
 
 #[test]
@@ -133,6 +143,7 @@ fn a_dry_run_asks_the_server_and_keeps_nothing() {
     let bench = Bench::on(&server);
     is_explained(&bench);
     assert_eq!(server.calls(), ["POST jobs/thing-one 201"]);
+    is_explained_beside_the_job(&bench);
     is_explained_as_refused(&bench, &server);
     server.fault(Fault::once("POST jobs", Effect::forbidden("create", "jobs", "batch")));
     let ended = explain(&bench).run_to(78);

@@ -1,4 +1,4 @@
-//! How a dispatcher starts where the cluster is not as it should be, and what it shows of its Jobs.
+//! How a dispatcher starts if the cluster is not ready for it, and what it shows of its Jobs.
 
 use tests::http;
 use tests::kubernetes::{ApiServer, Effect, Ended, Fault, kubeconfig};
@@ -77,7 +77,75 @@ fn without_a_cluster_the_start_says_how_to_name_one() {
     assert!(server.calls().is_empty(), "{:?}", server.calls());
 }
 
-/// The page shows the last lines of what the Job's Pod printed.
+#[test]
+fn a_role_without_create_is_named_by_the_readiness_until_it_is_given() {
+    is_named_by_the_readiness(
+        &Effect::forbidden("create", "jobs", "batch"),
+        &["cannot create resource \"jobs\"", "Role needs"],
+    );
+}
+
+#[test]
+fn a_token_that_is_refused_is_named_by_the_readiness() {
+    let refused = Effect::status(401, "Unauthorized", "Unauthorized", &serde_json::Value::Null);
+    is_named_by_the_readiness(&refused, &["does not take the token"]);
+}
+
+/// Before any event, the readiness says that no Job could be made, and why, until one can be made.
+fn is_named_by_the_readiness(effect: &Effect, words: &[&str]) {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    server.fault(Fault::times(usize::MAX, "PROBE jobs", effect.clone()));
+    let through = server.kubeconfig(&bench.scratch);
+    let dispatcher = bench.start_through(&through);
+    wait::until_true("it says what is missing", || {
+        let (status, body) = ready(&dispatcher);
+        status == 503 && words.iter().all(|word| body.contains(word))
+    });
+    let metrics = http::get(dispatcher.port, "/metrics").expect("metrics").body;
+    assert!(metrics.contains("dispatcher_backend_up 0"), "{metrics}");
+    server.mend();
+    wait::until_true("it is ready", || ready(&dispatcher).0 == 200);
+    assert!(server.job_calls().is_empty(), "{:?}", server.job_calls());
+    assert_eq!(server.count("jobs"), 0);
+}
+
+#[test]
+fn a_namespace_that_is_missing_at_the_start_is_named_by_the_readiness() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    bench.hand.remove_namespace(&bench.namespace);
+    let dispatcher = bench.start_through(&server.kubeconfig(&bench.scratch));
+    wait::until_true("it says what is missing", || {
+        let (status, body) = ready(&dispatcher);
+        status == 503 && body.contains("namespaces") && body.contains("not found")
+    });
+    bench.hand.make_namespace(&bench.namespace);
+    wait::until_true("it is ready", || ready(&dispatcher).0 == 200);
+}
+
+#[test]
+fn every_call_names_the_program_and_its_version() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    let mut dispatcher = bench.dispatcher();
+    bench.runs(&mut dispatcher, "e-1", "one");
+    let agents: Vec<_> = server.agents().into_iter().collect();
+    assert_eq!(agents, [format!("knapscen-dispatcher/{}", env!("CARGO_PKG_VERSION"))]);
+}
+
+const A_SECOND_CONTAINER: &str = "            - name: other\n              image: knapscen/none:latest";
+
+#[test]
+fn of_several_containers_the_workers_output_is_shown() {
+    let server = ApiServer::start();
+    let bench = Bench::on(&server);
+    bench.write_rule_with("Continuous", "", A_SECOND_CONTAINER);
+    output_is_shown(&server, &bench);
+    assert!(server.queries("GET pods/")[0].contains("container=work"), "{:?}", server.queries("GET pods/"));
+}
+
+/// The page shows the last output of the Job's Pod.
 pub(crate) fn output_is_shown(server: &ApiServer, bench: &Bench) {
     let mut dispatcher = bench.dispatcher_as_operator(TOKEN);
     bench.runs(&mut dispatcher, "e-1", "one");

@@ -1,4 +1,4 @@
-//! Jobs whose Pods will never start: failed after a limit with Kubernetes' own words, and removed.
+//! Jobs whose Pods will never start: they fail after a limit with Kubernetes' own message, and are removed.
 
 use serde_json::{Value, json};
 use tests::kubernetes::{ApiServer, Effect, Ended, Fault, Held};
@@ -13,7 +13,7 @@ fn waiting(reason: &str, message: &str) -> Value {
         "ready": false, "started": false, "restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}}}]})
 }
 
-/// The event is a dead letter of this class with these words, and the Job is gone.
+/// The event becomes a dead letter with this class and message, and the Job is gone.
 fn given_up(bench: &Bench, dispatcher: &mut Dispatcher, class: &str, words: &str) {
     let line = dispatcher.until_dead_letter("e-1");
     assert_eq!(line["class"], class, "{line}");
@@ -21,7 +21,7 @@ fn given_up(bench: &Bench, dispatcher: &mut Dispatcher, class: &str, words: &str
     tests::wait::until_true("the Job is gone", || bench.job("stuck").is_none());
 }
 
-/// Lets the dispatcher look at Pods, and returns when another event was given up: after the same limit as all before it.
+/// Lets the dispatcher look at Pods. Returns when another event was given up after the same limit.
 fn another_is_given_up(bench: &Bench, dispatcher: &mut Dispatcher, held: Option<Held>) {
     let stuck = bench.begin(dispatcher, "e-2", "stuck");
     bench.hand.start_badly(&stuck, &waiting("ErrImagePull", "no such image"));
@@ -29,7 +29,7 @@ fn another_is_given_up(bench: &Bench, dispatcher: &mut Dispatcher, held: Option<
     dispatcher.until_dead_letter("e-2");
 }
 
-/// A Pod that never starts, by its status. Nobody looks at it before it is there, however long that takes here.
+/// A Pod that never starts, by its status. It is created before it is looked at, however long that takes.
 fn pod_that_waits(bench: &Bench, status: &Value, class: &str, words: &str) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
     let held = bench.hold("LIST pods");
@@ -39,7 +39,7 @@ fn pod_that_waits(bench: &Bench, status: &Value, class: &str, words: &str) {
     given_up(bench, &mut dispatcher, class, words);
 }
 
-/// A Job that gets no Pod, as its events say.
+/// A Job without a Pod; its Events say why.
 fn job_without_a_pod(bench: &Bench, message: &str, class: &str) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
     let held = bench.hold("LIST pods");
@@ -49,13 +49,13 @@ fn job_without_a_pod(bench: &Bench, message: &str, class: &str) {
     given_up(bench, &mut dispatcher, class, message);
 }
 
-/// The image is not there.
+/// The image does not exist.
 pub(crate) fn image_that_cannot_be_pulled(bench: &Bench) {
     let words = "Back-off pulling image \"knapscen/none:latest\"";
     pod_that_waits(bench, &waiting("ImagePullBackOff", words), "ImageNotFound", words);
 }
 
-/// The Secret is not there.
+/// The Secret does not exist.
 pub(crate) fn missing_secret(bench: &Bench) {
     let words = "secret \"knapscen-config\" not found";
     pod_that_waits(bench, &waiting("CreateContainerConfigError", words), "ConfigurationError", words);
@@ -69,7 +69,7 @@ pub(crate) fn fits_no_node(bench: &Bench) {
     pod_that_waits(bench, &status, "Unschedulable", words);
 }
 
-/// The service account is not there.
+/// The service account does not exist.
 pub(crate) fn missing_service_account(bench: &Bench) {
     let words = "error looking up service account default/worker: serviceaccount \"worker\" not found";
     job_without_a_pod(bench, words, "ConfigurationError");
@@ -81,7 +81,7 @@ pub(crate) fn spent_quota(bench: &Bench) {
     job_without_a_pod(bench, words, "QuotaExceeded");
 }
 
-/// A Job that runs longer than the limit is left alone.
+/// A Job that runs longer than the limit goes on.
 pub(crate) fn job_that_runs_on(bench: &Bench) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
     let held = bench.hold("LIST pods");
@@ -92,7 +92,7 @@ pub(crate) fn job_that_runs_on(bench: &Bench) {
     dispatcher.until_complete("e-1");
 }
 
-/// A Pod that waited for a node and pulls its image since then is waited for.
+/// A Pod that waited for a node and now pulls its image is awaited.
 pub(crate) fn slow_pull_after_a_wait_for_a_node(bench: &Bench) {
     let mut dispatcher = bench.dispatcher_with(&SOON);
     let held = bench.hold("LIST pods");
@@ -107,7 +107,7 @@ pub(crate) fn slow_pull_after_a_wait_for_a_node(bench: &Bench) {
     dispatcher.until_complete("e-1");
 }
 
-/// Another event's Job that will never start makes room, though nobody waits for it any more.
+/// Another event's Job that will never start is removed, although no dispatcher awaits it any more.
 pub(crate) fn stuck_job_of_an_event_that_is_gone(bench: &Bench) {
     let mut first = bench.dispatcher();
     let job = bench.begin(&first, "e-1", "stuck");
@@ -119,7 +119,7 @@ pub(crate) fn stuck_job_of_an_event_that_is_gone(bench: &Bench) {
     bench.finish(&mut second, "e-2", &next);
 }
 
-/// A Pod's status is looked at, and that is enough.
+/// The status of the Pod is enough.
 const BY_ITS_POD: [&str; 4] =
     ["POST jobs/thing-stuck 201", "LIST pods 200", "GET jobs/thing-stuck 200", "DELETE jobs/thing-stuck 200"];
 

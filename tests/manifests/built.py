@@ -52,6 +52,24 @@ def overlay(name, components=()):
         return documents(output("kubectl", "kustomize", own))
 
 
+@functools.cache
+def second_installation():
+    """Beside a first one in the same cluster, as the README says to make it."""
+    readme = (DEPLOY / "README.md").read_text()
+    start = readme.index("- **A second installation in the same cluster**")
+    snippet = readme[start:].split("```yaml", 1)[1].split("```", 1)[0]
+    with tempfile.TemporaryDirectory() as own:
+        own = pathlib.Path(own).resolve()
+        relative = lambda path: os.path.relpath(path, own)
+        content = yaml.safe_load(snippet) | {
+            "namespace": "onboarding",
+            "resources": [relative(DEPLOY / "overlays" / "dev")],
+            "components": [relative(DEPLOY / "components" / "from-cluster")],
+        }
+        (own / "kustomization.yaml").write_text(yaml.safe_dump(content))
+        return documents(output("kubectl", "kustomize", own))
+
+
 def variants():
     """Every overlay, bare and with all components, by what to call it."""
     bare = {f"overlay {name}": overlay(name) for name in OVERLAYS}

@@ -82,6 +82,27 @@ class Deployment(unittest.TestCase):
                 if document["kind"] == "ClusterRoleBinding":
                     self.assertEqual(jobs, {subject["namespace"] for subject in document["subjects"]})
 
+    def test_a_second_installation_takes_no_rights_of_the_first(self):
+        def own(documents):
+            """What an installation applies for itself alone: the manifests and the definition of their rights are the same for all."""
+            shared = ("EventSource", "EventTrigger", "ClusterRole")
+            return {
+                (document["kind"], document["metadata"].get("namespace"), document["metadata"]["name"])
+                for document in documents if document["kind"] not in shared
+            }
+
+        first, second = built.overlay("dev", ("from-cluster",)), built.second_installation()
+        self.assertEqual(set(), own(first) & own(second))
+        bindings = [document for document in second if document["kind"] == "ClusterRoleBinding"]
+        self.assertEqual(["onboarding"], [subject["namespace"] for subject in bindings[0]["subjects"]])
+
+    def test_a_criterion_without_a_known_field_is_refused(self):
+        spec = built.definitions()["EventSource"]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        criterion = spec["properties"]["messagingMatchCriteria"]["items"]
+        # Unknown fields are removed before this is checked, so it holds for a misspelt field as well.
+        self.assertEqual(1, criterion["minProperties"])
+        self.assertNotIn("x-kubernetes-preserve-unknown-fields", criterion)
+
     def test_selectors_and_ports_meet_the_pods(self):
         for documents in built.variants().values():
             template = built.one(documents, "Deployment", NAME)["spec"]["template"]

@@ -3,8 +3,9 @@
 
 usage: smtp.py DIRECTORY PORT plain|starttls|tls [CERTIFICATE KEY] [--login USER PASSWORD]
 
-DIRECTORY/mode     accept | refuse-4xx | refuse-5xx | hang | accept-then-hang; read at every message
-DIRECTORY/reached  written at every message
+DIRECTORY/mode     accept | refuse-4xx | refuse-5xx | hang | accept-then-hang | accept-then-close | accept-then-wait |
+                   hang-at-quit | refuse-marketing; read at every message
+DIRECTORY/reached  written at every message that the mode is for
 DIRECTORY/mails    one JSON file a message: envelope, headers, text and HTML parts, the raw source
 DIRECTORY/ready    written when the server listens
 """
@@ -16,6 +17,7 @@ import json
 import pathlib
 import ssl
 import sys
+import time
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
@@ -32,7 +34,7 @@ class Keeper:
     def mode(self):
         return (self.directory / "mode").read_text().strip()
 
-    def keep(self, envelope):
+    def keep(self, envelope, answered):
         message = email.message_from_bytes(envelope.original_content or envelope.content, policy=email.policy.default)
         parts = {kind: message.get_body((kind,)) for kind in ("plain", "html")}
         record = {
@@ -44,6 +46,8 @@ class Keeper:
             "subject": message["Subject"],
             "text": parts["plain"].get_content() if parts["plain"] else None,
             "html": parts["html"].get_content() if parts["html"] else None,
+            "at": time.time(),
+            "answered": answered,
             "raw": (envelope.original_content or envelope.content).decode("utf-8", "replace"),
         }
         self.count += 1
@@ -53,17 +57,31 @@ class Keeper:
 
     async def handle_DATA(self, server, session, envelope):
         mode = self.mode()
-        (self.directory / "reached").touch()
+        if mode == "refuse-marketing" and not any(to.startswith("marketing@") for to in envelope.rcpt_tos):
+            mode = "accept"
+        else:
+            (self.directory / "reached").touch()
+        if mode == "refuse-marketing":
+            return "452 4.2.2 this mailbox is full"
         if mode == "refuse-4xx":
             return "451 4.3.0 try again later"
         if mode == "refuse-5xx":
-            return "554 5.7.1 this message is not wanted"
+            return "554 5.6.0 this message is not wanted"
         if mode == "hang":
             await asyncio.sleep(FOREVER)
-        self.keep(envelope)
-        if mode == "accept-then-hang":
+        self.keep(envelope, answered=mode not in ("accept-then-hang", "accept-then-close"))
+        if mode == "accept-then-close":
+            server.transport.abort()
+        if mode in ("accept-then-hang", "accept-then-close"):
             await asyncio.sleep(FOREVER)
+        while mode == "accept-then-wait" == self.mode():
+            await asyncio.sleep(0.05)
         return "250 2.0.0 accepted"
+
+    async def handle_QUIT(self, server, session, envelope):
+        if self.mode() == "hang-at-quit":
+            await asyncio.sleep(FOREVER)
+        return "221 2.0.0 bye"
 
 
 async def serve(directory, port, security, files, login):

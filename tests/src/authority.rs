@@ -19,7 +19,7 @@ impl Authority {
         SHARED.get_or_init(Self::new)
     }
 
-    /// A fresh authority, which nobody else trusts.
+    /// A new authority that nothing else trusts.
     pub fn new() -> Self {
         let scratch = Scratch::new("authority");
         let names =
@@ -47,7 +47,7 @@ impl Authority {
         Self { scratch }
     }
 
-    /// The authority's own certificate: what clients trust.
+    /// The authority's own certificate, which clients trust.
     pub fn certificate(&self) -> PathBuf {
         self.scratch.join("ca.pem")
     }

@@ -12,7 +12,7 @@ use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::{http, port, wait};
 
-/// The name under which `WebDriver` hands out elements.
+/// The key of elements in `WebDriver` answers.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// How long the browser may take for one command on a busy machine.
@@ -23,13 +23,13 @@ const LIMIT: Duration = Duration::from_mins(1);
 pub struct Browser {
     port: u16,
     session: String,
-    // In this order: the driver ends before the directory that takes the browser with it.
+    // The order matters: the driver ends before the directory is removed together with the browser.
     _driver: Process,
     _scratch: Scratch,
 }
 
 impl Browser {
-    /// Starts one with an empty profile and a window of a desk's width.
+    /// Starts one with an empty profile and a window for a wide screen.
     pub fn start() -> Self {
         let scratch = Scratch::new("browser");
         let port = port::free();
@@ -82,14 +82,14 @@ impl Browser {
         self.act(selector, "value", &json!({ "text": text }));
     }
 
-    /// The text of the first element that the selector finds, as it is seen; empty where there is none.
+    /// The visible text of the first element that the selector finds; empty if there is none.
     pub fn text(&self, selector: &str) -> String {
         let found = self.post("elements", &json!({"using": "css selector", "value": selector}));
         let Some(element) = found.get(0).and_then(|element| element[ELEMENT].as_str()) else {
             return String::new();
         };
         let path = format!("/session/{}/element/{element}/text", self.session);
-        // It may have been replaced in between: the next look finds the new one.
+        // It may have been replaced meanwhile: the next look finds the new one.
         try_call(self.port, "GET", &path, &Value::Null)
             .ok()
             .and_then(|text| text.as_str().map(str::to_owned))
@@ -104,7 +104,7 @@ impl Browser {
         });
     }
 
-    /// What a script returns.
+    /// The result of a script.
     pub fn script(&self, script: &str) -> Value {
         self.post("execute/sync", &json!({"script": script, "args": []}))
     }
@@ -114,7 +114,7 @@ impl Browser {
         self.post("goog/cdp/execute", &json!({"cmd": name, "params": parameters}))
     }
 
-    /// Dark or light, as the visitor's system says.
+    /// Dark or light, like the setting of the visitor's system.
     pub fn scheme(&self, scheme: &str) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.command("Emulation.setEmulatedMedia", &json!({ "features": features }));
@@ -141,7 +141,7 @@ impl Browser {
         std::fs::write(path, bytes).expect("a picture in its file");
     }
 
-    /// What the browser has complained of since it was asked last: errors of scripts, what the policy forbade.
+    /// Messages of the browser since the last call: errors of scripts, and what the policy forbade.
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.post("se/log", &json!({"type": "browser"}));
         let entries = entries.as_array().cloned().unwrap_or_default();
@@ -154,7 +154,7 @@ impl Browser {
         found[ELEMENT].as_str().unwrap_or_else(|| panic!("no {selector} at {}", self.address())).to_owned()
     }
 
-    // A live page may replace an element after it was found: then nothing was done, and the new one is there.
+    // A live page may replace an element after it was found. Then nothing was done, and the new one exists.
     fn act(&self, selector: &str, what: &str, body: &Value) {
         let done = wait::within(wait::LIMIT, || {
             let path = format!("/session/{}/element/{}/{what}", self.session, self.element(selector));
@@ -177,7 +177,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The browser ends with its session; what stays is ended with its directory.
+        // The browser ends with its session; anything left ends with its directory.
         let _ = try_call(self.port, "DELETE", &format!("/session/{}", self.session), &Value::Null);
     }
 }

@@ -1,4 +1,4 @@
-//! A NATS client that is not ours: nats-py, publishing as the `nats` command does.
+//! A NATS client that is not ours: nats-py, which publishes like the `nats` command.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

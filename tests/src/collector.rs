@@ -1,6 +1,6 @@
 //! An OTLP receiver over HTTP: decodes the protobuf that it gets, keeps the spans, and is away or silent on demand.
 //!
-//! Decodes by the numbers of opentelemetry/proto/…/v1, not with what the product encodes with.
+//! Decodes by the field numbers of opentelemetry/proto/…/v1, not with the product's encoder.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::wire::{Field, message};
 use crate::{port, runtime};
 
-/// One span as it came.
+/// One span as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// 32 hex digits.
@@ -25,7 +25,7 @@ pub struct Span {
     pub id: String,
     /// 16 hex digits, or empty for a root.
     pub parent: String,
-    /// What happened.
+    /// Its name.
     pub name: String,
     /// Nanoseconds since 1970.
     pub from: u64,
@@ -37,18 +37,18 @@ pub struct Span {
     pub events: Vec<(String, BTreeMap<String, String>)>,
     /// Whether its status is an error.
     pub failed: bool,
-    /// The attributes of what it came from.
+    /// The attributes of its resource.
     pub resource: BTreeMap<String, String>,
 }
 
-/// What it answers.
+/// Its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// It takes what it gets.
+    /// It accepts everything.
     Ok,
     /// This status.
     Status(u16),
-    /// Nothing, ever.
+    /// It never answers.
     Hang,
 }
 
@@ -69,14 +69,14 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// One that takes what it gets.
+    /// A receiver that accepts everything.
     pub fn start() -> Self {
         let mut collector = Self::away();
         collector.come();
         collector
     }
 
-    /// One that is not there yet: its port refuses connections.
+    /// A receiver that is not running yet: its port refuses connections.
     pub fn away() -> Self {
         let record = Record { mode: Mode::Ok, requests: 0, headers: HeaderMap::new(), spans: Vec::new() };
         Self { port: port::free(), record: Arc::new(Mutex::new(record)), server: None }
@@ -94,7 +94,7 @@ impl Collector {
         }));
     }
 
-    /// Changes what it answers from the next request on.
+    /// Changes its answers from the next request on.
     pub fn set(&self, mode: Mode) {
         self.record().mode = mode;
     }
@@ -104,12 +104,12 @@ impl Collector {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Every span that was taken, in the order of arrival.
+    /// Every accepted span, in the order of arrival.
     pub fn spans(&self) -> Vec<Span> {
         self.record().spans.clone()
     }
 
-    /// How often somebody came.
+    /// The number of requests.
     pub fn requests(&self) -> usize {
         self.record().requests
     }
@@ -148,7 +148,7 @@ async fn take(State(record): State<Arc<Mutex<Record>>>, headers: HeaderMap, body
             }
             let Some(spans) = spans(&body) else { return StatusCode::BAD_REQUEST.into_response() };
             record.lock().expect("the record").spans.extend(spans);
-            // An answer with nothing in it: everything was taken.
+            // An empty answer: everything was accepted.
             ([(header::CONTENT_TYPE, "application/x-protobuf")], Vec::new()).into_response()
         }
     }
@@ -232,7 +232,7 @@ fn any(value: Field<'_>) -> Option<String> {
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text
     })
 }

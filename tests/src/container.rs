@@ -5,11 +5,11 @@ use serde_json::Value;
 
 use crate::engine::{command, try_run};
 
-/// What the engine knew of a container at one moment.
+/// The state of a container at one moment.
 pub struct Container(Value);
 
 impl Container {
-    /// Those with these ids. One may have gone since they were listed; the engine answers with the others.
+    /// Containers with these ids. One may be gone since they were listed; the engine then returns the others.
     pub fn look_at(ids: &[&str]) -> Vec<Self> {
         let looked = try_run(&mut command("docker", &[&["container", "inspect"], ids].concat()));
         let found: Vec<Value> = serde_json::from_slice(&looked.stdout).unwrap_or_default();
@@ -26,7 +26,7 @@ impl Container {
         self.text("/Name")
     }
 
-    /// The value of a label; empty where it has no such label.
+    /// The value of a label; empty if it does not have the label.
     pub fn label(&self, name: &str) -> &str {
         self.0["Config"]["Labels"][name].as_str().unwrap_or_default()
     }
@@ -41,12 +41,12 @@ impl Container {
         self.0["State"]["ExitCode"].as_i64().unwrap_or(-1)
     }
 
-    /// When the engine began to make it.
+    /// When the engine created it.
     pub fn created_at(&self) -> DateTime<Utc> {
         self.time("/Created")
     }
 
-    /// When its program was started; in the year 1 where it was not.
+    /// When its program was started; in the year 1 if it was not.
     pub fn started_at(&self) -> DateTime<Utc> {
         self.time("/State/StartedAt")
     }

@@ -1,6 +1,7 @@
-//! One test's database, on MariaDB or in an SQLite file, as seen from outside the product.
+//! The database of one test, on MariaDB or in an SQLite file, without the product's code.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
@@ -14,11 +15,11 @@ use crate::{Setting, block_on, settings, wait};
 /// A database of one test.
 #[derive(Debug)]
 pub struct Database {
-    place: Place,
+    location: Location,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Location {
     MariaDb { port: u16, user: &'static str, password: &'static str, name: String },
     Sqlite(Scratch),
 }
@@ -28,12 +29,12 @@ pub type TextRow = BTreeMap<String, String>;
 
 impl Database {
     pub(crate) fn mariadb(port: u16, user: &'static str, password: &'static str, name: String) -> Self {
-        Self { place: Place::MariaDb { port, user, password, name } }
+        Self { location: Location::MariaDb { port, user, password, name } }
     }
 
     /// A database file in a directory of its own.
     pub fn sqlite() -> Self {
-        Self { place: Place::Sqlite(Scratch::new("sqlite")) }
+        Self { location: Location::Sqlite(Scratch::new("sqlite")) }
     }
 
     /// The same database with the product's tables in it.
@@ -43,11 +44,31 @@ impl Database {
         self
     }
 
+    /// The same database as an earlier version left it: migrated up to this version.
+    #[must_use]
+    pub fn migrated_to(self, version: i64) -> Self {
+        let kind = match self.location {
+            Location::MariaDb { .. } => "mysql",
+            Location::Sqlite(_) => "sqlite",
+        };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/migrations").join(kind);
+        block_on(async {
+            let mut migrator = sqlx::migrate::Migrator::new(folder).await?;
+            migrator.migrations.to_mut().retain(|one| one.version <= version);
+            match self.location {
+                Location::MariaDb { .. } => migrator.run_direct(&mut self.mysql().await?).await,
+                Location::Sqlite(_) => migrator.run_direct(&mut self.file().await?).await,
+            }
+        })
+        .unwrap_or_else(|error| panic!("migrations up to {version}: {error}"));
+        self
+    }
+
     /// What a worker or dispatcher needs to reach it.
     pub fn settings(&self) -> Vec<Setting> {
-        match &self.place {
-            Place::MariaDb { port, .. } => self.settings_through(*port),
-            Place::Sqlite(scratch) => {
+        match &self.location {
+            Location::MariaDb { port, .. } => self.settings_through(*port),
+            Location::Sqlite(scratch) => {
                 settings([("DATABASE_URL", &format!("sqlite://{}", scratch.join("onboarding.db").display()))])
             }
         }
@@ -55,7 +76,9 @@ impl Database {
 
     /// The same with another port: that of a proxy before the server.
     pub fn settings_through(&self, port: u16) -> Vec<Setting> {
-        let Place::MariaDb { user, password, name, .. } = &self.place else { panic!("SQLite has no port") };
+        let Location::MariaDb { user, password, name, .. } = &self.location else {
+            panic!("SQLite has no port")
+        };
         settings([
             ("DB_HOST", "127.0.0.1"),
             ("DB_PORT", &port.to_string()),
@@ -70,15 +93,15 @@ impl Database {
         self.try_rows(query).unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
-    /// The same where the server may be away.
+    /// The same, if the server may be away.
     pub fn try_rows(&self, query: &str) -> Result<Vec<TextRow>, sqlx::Error> {
         block_on(async {
-            match &self.place {
-                Place::MariaDb { .. } => {
+            match &self.location {
+                Location::MariaDb { .. } => {
                     let rows = self.mysql().await?.fetch_all(sqlx::raw_sql(query)).await?;
                     Ok::<_, sqlx::Error>(rows.iter().map(text_row).collect())
                 }
-                Place::Sqlite(_) => {
+                Location::Sqlite(_) => {
                     let rows = self.file().await?.fetch_all(sqlx::raw_sql(query)).await?;
                     Ok(rows.iter().map(text_row).collect())
                 }
@@ -86,12 +109,12 @@ impl Database {
         })
     }
 
-    /// How many rows a table has, or those that a `WHERE` after its name leaves.
+    /// The number of rows in a table, or of those that a `WHERE` after its name selects.
     pub fn count(&self, table: &str) -> usize {
         self.text(&format!("SELECT COUNT(*) AS n FROM {table}")).parse().expect("a count")
     }
 
-    /// The first value of the first row as text; empty when there is none.
+    /// The first value of the first row as text; empty if there is none.
     pub fn text(&self, query: &str) -> String {
         self.rows(query).into_iter().next().and_then(|row| row.into_values().next()).unwrap_or_default()
     }
@@ -106,27 +129,35 @@ impl Database {
         wait::until_true(&format!("{number} rows are in {table}"), || self.count(table) >= number);
     }
 
-    /// Runs statements on a connection that stays open, so that what they lock stays locked until drop.
+    /// Runs statements on a connection that stays open, so that their locks are held until it is dropped.
     pub fn hold(&self, statements: &str) -> Held {
+        self.holding(statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
+    }
+
+    /// The same, if the server may refuse it.
+    pub fn try_hold(&self, statements: &str) -> Option<Held> {
+        self.holding(statements).ok()
+    }
+
+    fn holding(&self, statements: &str) -> Result<Held, sqlx::Error> {
         block_on(async {
-            match &self.place {
-                Place::MariaDb { .. } => {
+            match &self.location {
+                Location::MariaDb { .. } => {
                     let mut connection = self.mysql().await?;
                     connection.execute(sqlx::raw_sql(statements)).await?;
-                    Ok::<_, sqlx::Error>(Held { _connection: HeldConnection::MariaDb(connection) })
+                    Ok(Held { _connection: HeldConnection::MariaDb(connection) })
                 }
-                Place::Sqlite(_) => {
+                Location::Sqlite(_) => {
                     let mut connection = self.file().await?;
                     connection.execute(sqlx::raw_sql(statements)).await?;
                     Ok(Held { _connection: HeldConnection::Sqlite(connection) })
                 }
             }
         })
-        .unwrap_or_else(|error| panic!("{statements}: {error}"))
     }
 
     async fn mysql(&self) -> Result<MySqlConnection, sqlx::Error> {
-        let Place::MariaDb { port, user, password, name } = &self.place else {
+        let Location::MariaDb { port, user, password, name } = &self.location else {
             unreachable!("asked by its match")
         };
         let options =
@@ -135,14 +166,14 @@ impl Database {
     }
 
     async fn file(&self) -> Result<SqliteConnection, sqlx::Error> {
-        let Place::Sqlite(scratch) = &self.place else { unreachable!("asked by its match") };
+        let Location::Sqlite(scratch) = &self.location else { unreachable!("asked by its match") };
         let options =
             SqliteConnectOptions::new().filename(scratch.join("onboarding.db")).create_if_missing(true);
         options.busy_timeout(Duration::from_secs(30)).connect().await
     }
 }
 
-/// An open connection with its locks; gone on drop.
+/// An open connection with its locks; closed on drop.
 #[derive(Debug)]
 pub struct Held {
     _connection: HeldConnection,
@@ -163,7 +194,7 @@ where
     let columns = row.columns().iter();
     columns
         .filter_map(|column| {
-            // The text protocol gives every type as text; the declared type does not matter.
+            // The text protocol returns every type as text, whatever the declared type is.
             let value: Option<String> = row.try_get_unchecked(column.ordinal()).expect("text");
             Some((column.name().to_owned(), value?))
         })

@@ -9,7 +9,7 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// `docker` with these arguments; panics with its words where it fails.
+/// Runs `docker` with these arguments; panics with its message if it fails.
 pub fn docker(arguments: &[&str]) -> String {
     run(command("docker", arguments))
 }
@@ -21,7 +21,7 @@ pub fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to a good end and returns what it printed.
+/// Runs a command, which must succeed, and returns its output.
 pub fn run(mut command: Command) -> String {
     let output = try_run(&mut command);
     let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
@@ -30,12 +30,12 @@ pub fn run(mut command: Command) -> String {
     text
 }
 
-/// Runs a command to whatever end.
+/// Runs a command that may fail.
 pub fn try_run(command: &mut Command) -> Output {
     command.current_dir(root()).output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))
 }
 
-/// Builds the images of this checkout, once per test process; base images where they are missing come first.
+/// Builds the images of this checkout, once for each test process, after missing base images.
 pub fn build_images() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {

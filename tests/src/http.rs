@@ -1,4 +1,4 @@
-//! The smallest HTTP client, for what a test asks of the dispatcher or the vendor: one request, one connection.
+//! A minimal HTTP client for requests to the dispatcher or the vendor: one request for each connection.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,13 +20,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
 }
 
-/// Asks `http://127.0.0.1:port<path>`; an error when nobody answers in full within the limit.
+/// Requests `http://127.0.0.1:port<path>`; fails without a complete answer within the limit.
 pub fn request(
     limit: Duration,
     port: u16,
@@ -39,7 +39,7 @@ pub fn request(
     exchange("HTTP/1.0", limit, port, method, path, headers, body)
 }
 
-/// The same of a server that speaks nothing older than HTTP/1.1; its answer must not be chunked.
+/// The same for a server that requires HTTP/1.1; its answer must not be chunked.
 pub fn request_1_1(
     limit: Duration,
     port: u16,
@@ -74,7 +74,7 @@ fn exchange(
     loop {
         let length = stream.read(&mut chunk)?;
         answer.extend_from_slice(&chunk[..length]);
-        // Not every server ends the connection with its answer.
+        // Not every server closes the connection after its answer.
         if length == 0 || is_whole(&answer) {
             return parse(&String::from_utf8_lossy(&answer))
                 .ok_or_else(|| io::Error::other("the answer was cut"));
@@ -82,12 +82,12 @@ fn exchange(
     }
 }
 
-/// Gets a page that must be there.
+/// Gets a page that must exist.
 pub fn get(port: u16, path: &str) -> io::Result<Answer> {
     request(Duration::from_secs(10), port, "GET", path, &[], b"")
 }
 
-/// Whether everything is there that the head has promised.
+/// Whether everything has arrived that the head announces.
 fn is_whole(answer: &[u8]) -> bool {
     let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&answer[..head]).to_lowercase();

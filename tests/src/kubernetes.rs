@@ -1,5 +1,6 @@
-//! An API server stand-in: keeps objects, versions and watches as Kubernetes does, refuses what Kubernetes refuses, misbehaves
-//! on demand, and records every call. There is no controller and no kubelet: a [`Hand`] plays them, here and on a real cluster.
+//! An API server stand-in: it keeps objects, versions and watches like Kubernetes, refuses what Kubernetes refuses,
+//! misbehaves on demand, and records every call. There is no controller and no kubelet: a [`Hand`] plays them, here
+//! and on a real cluster.
 
 mod act;
 mod fault;
@@ -13,6 +14,7 @@ mod serve;
 mod store;
 mod tls;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -46,7 +48,7 @@ struct Shared {
     state: Mutex<State>,
     /// The newest version; watches wait on it.
     version: watch::Sender<u64>,
-    /// Raised to end every open watch.
+    /// Changed to end every open watch.
     cut: watch::Sender<u64>,
     /// Calls that begin with these words wait.
     held: watch::Sender<Option<String>>,
@@ -57,14 +59,17 @@ struct State {
     store: Store,
     record: Record,
     faults: Vec<Fault>,
-    /// The bearer token without which nobody is let in, if there is one.
+    /// The required bearer token, if there is one.
     token: Option<String>,
-    /// A Job is complete as soon as it is there.
+    /// Whether a Job is complete as soon as it exists.
     completing: bool,
+    /// Whether the definitions of EventSources and EventTriggers are those of Sveltos.
+    of_sveltos: bool,
 }
 
 impl ApiServer {
-    /// A server with one namespace, `default`, on a port of its own. It lets a dispatcher do what the shipped Roles grant.
+    /// A server with one namespace, `default`, on a port of its own. It grants a dispatcher what the shipped Roles
+    /// grant.
     pub fn start() -> Self {
         Self::serve(false)
     }
@@ -128,17 +133,17 @@ impl ApiServer {
         Authority::shared().certificate()
     }
 
-    /// From now on only who has this bearer token is let in, besides the [`Hand`].
+    /// From now on requires this bearer token, except from the [`Hand`].
     pub fn ask_for(&self, token: &str) {
         self.state().token = Some(token.to_owned());
     }
 
-    /// The next calls that fit have this effect.
+    /// The next matching calls have this effect.
     pub fn fault(&self, fault: Fault) {
         self.state().faults.push(fault);
     }
 
-    /// No call has an effect any more.
+    /// Removes all effects.
     pub fn mend(&self) {
         self.state().faults.clear();
     }
@@ -148,19 +153,25 @@ impl ApiServer {
         Gate(Arc::clone(&self.shared))
     }
 
-    /// Faults that have not been used up.
+    /// Faults that were not used up.
     pub fn faults_left(&self) -> usize {
         self.state().faults.len()
     }
 
-    /// Whether watches say nothing of what happens from now on; what was hidden stays so.
+    /// Sets whether watches hide what happens from now on; hidden changes stay hidden.
     pub fn hide(&self, hiding: bool) {
         self.state().store.hide(hiding);
     }
 
-    /// Whether a Job is complete as soon as it is there: for measurements.
+    /// Sets whether a Job is complete as soon as it exists, for measurements.
     pub fn complete_at_once(&self, completing: bool) {
         self.state().completing = completing;
+    }
+
+    /// From now on the definitions of EventSources and EventTriggers are those of Sveltos: with its defaults, and
+    /// without a place for `status.conditions`.
+    pub fn with_definitions_of_sveltos(&self) {
+        self.state().of_sveltos = true;
     }
 
     /// How many objects of a kind there are.
@@ -179,9 +190,15 @@ impl ApiServer {
         self.shared.version.send_modify(|version| *version += 1);
     }
 
-    /// Every call so far with its answer's status, such as `POST jobs/a 201`. Of the [`Hand`] there are none.
+    /// Every call so far with its answer's status, such as `POST jobs/a 201`, except those of the [`Hand`] and the
+    /// dry runs, which come at any time.
     pub fn calls(&self) -> Vec<String> {
-        self.record().iter().map(Call::line).collect()
+        self.record().iter().map(Call::line).filter(|call| !call.starts_with("PROBE ")).collect()
+    }
+
+    /// The user agents of all calls so far.
+    pub fn agents(&self) -> BTreeSet<String> {
+        self.record().into_iter().map(|call| call.agent).collect()
     }
 
     /// Every call so far in the words of a Role's rules.
@@ -205,7 +222,7 @@ impl ApiServer {
         self.calls().into_iter().filter(|call| !of_watch(call)).collect()
     }
 
-    /// Waits until a call has been made so many times.
+    /// Waits until a call was made this many times.
     pub fn until_called(&self, call: &str, times: usize) {
         wait::until(wait::LIMIT, &format!("{call} was called {times} times: {:?}", self.calls()), || {
             (self.calls().iter().filter(|made| made.starts_with(call)).count() >= times).then_some(())
@@ -217,7 +234,7 @@ impl ApiServer {
         self.state().store.list(plural, None).cloned().collect()
     }
 
-    /// Those of them for which this holds.
+    /// Those of them that match.
     pub fn objects_where(&self, plural: &str, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         self.state().store.list(plural, None).filter(|object| wanted(object)).cloned().collect()
     }
@@ -231,12 +248,12 @@ impl ApiServer {
 #[derive(Debug, Clone)]
 pub struct Gate(Arc<Shared>);
 
-/// Calls are held up until this is dropped.
+/// Holds up calls until it is dropped.
 #[derive(Debug)]
 pub struct Held(Arc<Shared>);
 
 impl Gate {
-    /// Calls that begin with these words wait from now on; of others none.
+    /// From now on calls that begin with these words wait; all others do not.
     pub fn hold(&self, call: &str) -> Held {
         self.0.held.send_replace(Some(call.to_owned()));
         Held(Arc::clone(&self.0))
@@ -281,7 +298,7 @@ impl Shared {
         self.changed();
     }
 
-    /// Watches look for what is new.
+    /// How often watches check for news.
     fn changed(&self) {
         let version = self.state().store.version();
         self.version.send_replace(version);

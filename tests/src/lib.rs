@@ -1,9 +1,9 @@
-//! The test harness: starts real servers on free ports, runs our own binaries against them, and leaves nothing behind.
+//! The test harness: starts real servers on free ports, runs our own binaries with them, and leaves nothing behind.
 //!
-//! Every starter gives its server a directory of its own, waits until it answers, checks that it still lives, prints the
-//! end of its log when a test fails, and ends it on drop. What drop cannot reach (a killed test process, a server shared
-//! in a static) the [reaper](reaper) ends. The API is blocking, so that a test reads from top to bottom; network work
-//! runs on one runtime of the harness.
+//! Every starter gives its server a directory of its own, waits until it answers, checks that it is still running,
+//! prints the end of its log when a test fails, and ends it on drop. What drop cannot reach (after a killed test
+//! process, or of a server in a static) is ended by the [reaper]. The API is blocking, so that a test reads from top
+//! to bottom; network work runs on one runtime of the harness.
 #![expect(clippy::expect_used, reason = "a harness fails by panicking: that fails the test")]
 #![expect(clippy::missing_panics_doc, reason = "every starter panics when its server does not start")]
 
@@ -25,6 +25,8 @@ pub mod prometheus;
 pub mod proxy;
 pub mod reaper;
 pub mod scratch;
+pub mod secret;
+pub mod server;
 pub mod smtp;
 pub mod stack;
 pub mod vendor;
@@ -33,7 +35,7 @@ pub mod wire;
 
 use std::sync::OnceLock;
 
-/// Runs a future of a client or server of the harness to its end, on the harness's runtime.
+/// Runs a future of the harness on its runtime until it is complete.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     runtime().block_on(future)
 }

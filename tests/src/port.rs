@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 
-/// A port on loopback that nothing listens on and that this process has not handed out before.
+/// A port on loopback that is free and that this process has not used before.
 pub fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes running side by side begin far from each other.
+    // Test processes that run at the same time begin far from each other.
     let start = std::process::id().wrapping_mul(7919);
     (0..COUNT)
         .map(|_| {

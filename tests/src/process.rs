@@ -39,7 +39,7 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().expect("a child of ours");
@@ -47,14 +47,14 @@ impl Process {
         self.ended
     }
 
-    /// Panics with the evidence when the process has ended.
+    /// Panics with its output if the process has ended.
     pub fn check_alive(&mut self) {
         if let Some(status) = self.ended() {
             panic!("{} ended early with {status}\n{}", self.name, self.evidence());
         }
     }
 
-    /// Polls until the probe answers; panics when the process ends meanwhile or the limit is over.
+    /// Polls until the probe answers. Panics if the process ends meanwhile or the limit is over.
     pub fn until<T>(&mut self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         let found = wait::within(wait::LIMIT, || {
             let found = probe();
@@ -64,7 +64,7 @@ impl Process {
         found.unwrap_or_else(|| panic!("waited in vain until {} {what}\n{}", self.name, self.evidence()))
     }
 
-    /// Waits for its end; kills it and panics when the limit is over.
+    /// Waits for its end. Kills it and panics if the limit is over.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let ended = wait::within(limit, || self.ended());
         ended.unwrap_or_else(|| {
@@ -74,10 +74,10 @@ impl Process {
         })
     }
 
-    /// Sends a signal to the process alone.
+    /// Sends a signal only to the process, not to its group.
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
-            // It may end between the look and the signal; that is an answer too.
+            // It may end between the check and the signal, which is fine.
             let _ = kill_process(self.pid(), signal);
         }
     }
@@ -87,7 +87,7 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// Stops its whole group as a frozen machine would: connections stay open, nothing answers.
+    /// Stops its whole group like a frozen machine: connections stay open, nothing answers.
     pub fn pause(&self) {
         kill_process_group(self.pid(), Signal::STOP).expect("a process to pause");
         wait::until_true("every thread has stopped", || self.threads_stopped());
@@ -100,7 +100,7 @@ impl Process {
 
     /// Kills its group and waits for its end.
     pub fn kill(&mut self) {
-        // The group may be gone already.
+        // The group may already be gone.
         let _ = kill_process_group(self.pid(), Signal::KILL);
         if self.ended.is_none() {
             self.ended = Some(self.child.wait().expect("a child of ours"));
@@ -108,7 +108,7 @@ impl Process {
         reaper::forget_group(self.child.id());
     }
 
-    /// Everything it has printed so far.
+    /// Its output so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }

@@ -1,4 +1,4 @@
-//! Runs one of our own binaries with nothing in its environment but what it is given.
+//! Runs one of our own binaries with only the given environment.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -31,6 +31,11 @@ impl Program {
     /// The dispatcher.
     pub fn dispatcher() -> Self {
         Self::built("dispatcher")
+    }
+
+    /// The dispatcher with the workers in it.
+    pub fn demo() -> Self {
+        Self::built("demo")
     }
 
     fn built(name: &str) -> Self {
@@ -77,7 +82,7 @@ impl Program {
         self
     }
 
-    /// Runs it as the last arguments of this command.
+    /// Runs it as the last arguments of this command, instead of directly.
     #[must_use]
     pub fn behind(mut self, command: &[&str]) -> Self {
         self.behind = command.iter().map(|&word| word.to_owned()).collect();
@@ -109,7 +114,7 @@ impl Program {
         self.start().wait()
     }
 
-    /// Runs it to its end, which must be with this exit code.
+    /// Runs it to its end, which must have this exit code.
     pub fn run_to(&self, code: i32) -> Ended {
         let ended = self.run();
         ended.expect_code(code);
@@ -121,7 +126,7 @@ impl Program {
 pub fn binaries() -> PathBuf {
     let own = std::env::current_exe().expect("the test's own path");
     let folder = own.parent().expect("the folder of the programs");
-    // Tests lie one folder deeper than programs.
+    // Tests are in a folder below that of programs.
     if folder.ends_with("deps") { folder.parent().expect("target/<profile>") } else { folder }.to_owned()
 }
 
@@ -162,7 +167,7 @@ impl Running {
         self.wait()
     }
 
-    /// Kills it with SIGKILL. Its directory stays, and so do the processes that it has started in groups of their own.
+    /// Kills it with SIGKILL. Its directory stays, and so do processes that it has started in groups of their own.
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -171,13 +176,13 @@ impl Running {
 /// How a program ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Exit code; none when a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
     /// Wall time.
     pub took: Duration,
-    /// The termination message as JSON; null when there is none.
+    /// The termination message as JSON; null if there is none.
     pub report: Value,
     /// Length of the termination message in bytes.
     pub report_length: usize,
@@ -187,12 +192,12 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Panics with the evidence unless it ended with this code.
+    /// Panics with its output unless it ended with this code.
     pub fn expect_code(&self, code: i32) {
         assert_eq!(self.code, Some(code), "exit code\n{}", self.evidence);
     }
 
-    /// A field of the termination message as text; empty when absent.
+    /// A field of the termination message as text; empty if absent.
     pub fn reported(&self, pointer: &str) -> &str {
         self.report.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
-//! A TCP proxy that stands for a broken network, and that stops a client at a chosen byte of its conversation.
+//! A TCP proxy that simulates a broken network, and stops a client at a chosen byte of its conversation.
 //!
-//! A worker that talks to its servers through a proxy can be held just before it sends `COMMIT`, or just after the
-//! server has carried it out, without any hook in the worker. Every mode counts how often it has met somebody.
+//! A worker that reaches its servers through a proxy can be held just before it sends `COMMIT`, or just after the
+//! server has carried it out, without any hook in the worker. Every mode counts how often it had an effect.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,35 +15,35 @@ use tokio::task::JoinHandle;
 
 use crate::{block_on, runtime, wait};
 
-/// What happens to connections. A change cuts none of them, except [`Mode::Refuse`], which cuts all.
+/// What happens to connections. A change ends no connection, except [`Mode::Refuse`], which ends all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// Passed on.
     Pass,
-    /// Closed at once, the open ones too.
+    /// Closed at once, including open ones.
     Refuse,
-    /// Accepted, and then nothing passes.
+    /// Accepted, and then nothing is passed on.
     Silent,
-    /// Passed on, every piece this much later.
+    /// Passed on, every piece with this delay.
     Delay(Duration),
-    /// The server's words are replaced by bytes that mean nothing, as many.
+    /// The server's bytes are replaced by as many meaningless ones.
     Garbage,
-    /// So many bytes of the server's words are passed on, then the connection ends.
+    /// This many bytes from the server are passed on, then the connection ends.
     Cut(usize),
-    /// Passed on until the client sends these bytes: they never reach the server, and nothing after them.
+    /// Passed on until the client sends these bytes: neither they nor anything after them reaches the server.
     HoldBefore(&'static str),
-    /// Passed on until the client has sent these bytes: the server gets them, its answer never comes back.
+    /// Passed on until the client has sent these bytes: the server gets them, and its answer is not passed back.
     HoldAfter(&'static str),
 }
 
 /// How often the mode had an effect.
 type Met = Arc<AtomicUsize>;
 
-/// What connections look at.
+/// The state that connections check.
 #[derive(Debug, Clone)]
 struct State {
     mode: Mode,
-    /// How often all were cut: a mode that was set for a moment only is seen by nobody.
+    /// How often all connections were ended, because a short mode may not be noticed otherwise.
     cuts: usize,
 }
 
@@ -72,7 +72,7 @@ impl Proxy {
         self.port
     }
 
-    /// Changes what happens from now on. A hold applies to connections made after it.
+    /// Changes what happens from now on. A hold applies to later connections.
     pub fn set(&self, mode: Mode) {
         self.met.store(0, Ordering::Relaxed);
         self.state.send_modify(|state| {
@@ -81,12 +81,12 @@ impl Proxy {
         });
     }
 
-    /// Whether the mode had an effect: a client stands at the hold point, was refused, heard garbage.
+    /// Whether the mode had an effect: a client is at the hold point, was refused, or got garbage.
     pub fn reached(&self) -> bool {
         self.met.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until a client stands at the hold point.
+    /// Waits until a client is at the hold point.
     pub fn until_reached(&self) {
         wait::until_true("a client stands at the hold point", || self.reached());
     }
@@ -110,7 +110,7 @@ async fn connection(client: TcpStream, port: u16, mut states: watch::Receiver<St
     let _ = client.set_nodelay(true);
     let State { mode, cuts } = states.borrow_and_update().clone();
     let refused = async {
-        // An error means that the proxy is gone, which refuses as well.
+        // An error means that the proxy is gone, which also refuses.
         let _ = states.wait_for(|state| state.cuts != cuts).await;
     };
     match mode {
@@ -139,7 +139,7 @@ fn note(met: &Met) {
     met.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Client to server, until the bytes of a hold have come.
+/// From client to server, until the bytes of a hold have come.
 async fn upwards(
     mut client: OwnedReadHalf,
     mut server: OwnedWriteHalf,
@@ -147,7 +147,7 @@ async fn upwards(
     held: watch::Sender<bool>,
     met: Met,
 ) {
-    // How many messages are passed on from the needle on.
+    // How many messages, starting with the needle, are passed on.
     let (needle, mut left) = match mode {
         Mode::HoldBefore(needle) => (needle.as_bytes(), 0),
         Mode::HoldAfter(needle) => (needle.as_bytes(), 1),
@@ -164,13 +164,13 @@ async fn upwards(
         if !needle.is_empty() && !*held.borrow() {
             seen.extend_from_slice(&piece[..length]);
             found |= seen.windows(needle.len()).any(|window| window == needle);
-            // Of what is past only a beginning of the needle can matter.
+            // Of earlier bytes, only a beginning of the needle matters.
             let kept = seen.len().saturating_sub(needle.len());
             seen.drain(..kept);
             if found && left == 0 {
                 held.send_replace(true);
                 note(&met);
-                // Both sides stay open, and read nothing more.
+                // Both sides stay open, and nothing more is read.
                 return std::future::pending().await;
             }
             left -= usize::from(found);
@@ -186,7 +186,7 @@ async fn upwards(
     let _ = server.shutdown().await;
 }
 
-/// Server to client, until the connection is held.
+/// From server to client, until the connection is held.
 async fn downwards(
     mut server: OwnedReadHalf,
     mut client: OwnedWriteHalf,
@@ -211,7 +211,7 @@ async fn downwards(
         let length = length.min(left);
         left -= length;
         if *hold.borrow() {
-            // The server has answered: what it was asked is done.
+            // The server has answered, so the request was carried out.
             note(&met);
         } else if client.write_all(&piece[..length]).await.is_err() {
             break;

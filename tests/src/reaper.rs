@@ -1,7 +1,8 @@
-//! Ends what the test process leaves behind, even when it was killed.
+//! Ends what the test process leaves behind, even if it was killed.
 //!
-//! One `bash` per test process reads process groups, directories, compose projects and scopes of containers from a pipe. When the pipe closes,
-//! because the test process ended in whatever way, it kills the groups and removes the rest, where it was not taken back.
+//! One `bash` for each test process reads process groups, directories, compose projects and scopes of containers from
+//! a pipe. When the test process ends in any way, the pipe closes; then `bash` kills the groups and removes
+//! everything else that was not taken back.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -27,17 +28,17 @@ pub(crate) fn forget_directory(directory: &Path) {
     tell(&format!("-directory {}\n", directory.display()));
 }
 
-/// Has the containers, volumes and networks of a compose project removed at the end.
+/// Removes the containers, volumes and networks of a compose project at the end.
 pub fn watch_project(name: &str) {
     tell(&format!("+project {name}\n"));
 }
 
-/// Takes it back: the project is gone.
+/// Takes it back, because the project is already removed.
 pub fn forget_project(name: &str) {
     tell(&format!("-project {name}\n"));
 }
 
-/// Has the containers of dispatchers with this scope removed at the end.
+/// Removes the containers of dispatchers with this scope at the end.
 pub fn watch_scope(scope: &str) {
     tell(&format!("+scope {scope}\n"));
 }

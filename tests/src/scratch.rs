@@ -1,4 +1,4 @@
-//! A temporary directory that takes with it every process that still works in it.
+//! A temporary directory that is removed together with every process that still uses it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::reaper;
 
-/// A directory removed on drop, after the processes that have it in their environment or as working directory were
-/// killed: Jobs outlive a killed dispatcher.
+/// A directory that is removed on drop. Before, the processes that have it in their environment or as working
+/// directory are killed, because Jobs outlive a killed dispatcher.
 #[derive(Debug)]
 pub struct Scratch {
     directory: TempDir,
@@ -31,7 +31,7 @@ impl Scratch {
         Self { directory }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -41,7 +41,7 @@ impl Scratch {
         self.path().join(name)
     }
 
-    /// Writes a file into it, with the folders on the way, and returns its path.
+    /// Writes a file into it, creating folders, and returns its path.
     pub fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("folders");

@@ -20,12 +20,12 @@ pub struct Smtp {
     scratch: Scratch,
 }
 
-/// How the connection is protected. The certificate is that of [`Authority::shared`].
+/// How the connection is protected. The certificate comes from [`Authority::shared`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
-    /// Not at all.
+    /// Not protected.
     Plain,
-    /// Upgraded by STARTTLS, and nothing works before it.
+    /// Upgraded by STARTTLS, which is required.
     StartTls,
     /// TLS from the first byte.
     Tls,
@@ -34,16 +34,24 @@ pub enum Security {
 /// What it does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Keeps it.
+    /// Accepts it.
     Accept,
-    /// Refuses it for now.
+    /// Refuses it temporarily.
     Refuse4xx,
+    /// Refuses it temporarily if it goes to `marketing@`, and otherwise accepts it.
+    RefuseMarketing,
     /// Refuses it for good.
     Refuse5xx,
-    /// Never answers, and does not keep it.
+    /// Never answers, and does not store it.
     Hang,
-    /// Keeps it and never answers.
+    /// Stores it and never answers.
     AcceptThenHang,
+    /// Stores it and ends the connection without an answer.
+    AcceptThenClose,
+    /// Stores it; the answer comes when the mode changes.
+    AcceptThenWait,
+    /// Accepts it, and never answers QUIT.
+    HangAtQuit,
 }
 
 /// A message that was accepted.
@@ -65,6 +73,10 @@ pub struct Mail {
     pub text: Option<String>,
     /// The HTML part, decoded.
     pub html: Option<String>,
+    /// When it was accepted, in seconds since 1970.
+    pub at: f64,
+    /// Whether the sender was told that it was accepted.
+    pub answered: bool,
     /// The source.
     pub raw: String,
 }
@@ -114,7 +126,7 @@ impl Smtp {
         self.process = None;
     }
 
-    /// Whether a message has met the mode.
+    /// Whether a message was affected by the mode.
     pub fn reached(&self) -> bool {
         self.scratch.join("reached").exists()
     }
@@ -124,9 +136,13 @@ impl Smtp {
         let word = match mode {
             Mode::Accept => "accept",
             Mode::Refuse4xx => "refuse-4xx",
+            Mode::RefuseMarketing => "refuse-marketing",
             Mode::Refuse5xx => "refuse-5xx",
             Mode::Hang => "hang",
             Mode::AcceptThenHang => "accept-then-hang",
+            Mode::AcceptThenClose => "accept-then-close",
+            Mode::AcceptThenWait => "accept-then-wait",
+            Mode::HangAtQuit => "hang-at-quit",
         };
         let next = self.scratch.write("mode.next", word);
         fs::rename(next, self.scratch.join("mode")).expect("a mode file");
@@ -176,7 +192,7 @@ impl Smtp {
             .collect()
     }
 
-    /// Waits until so many mails were accepted.
+    /// Waits until this many mails were accepted.
     pub fn until_mails(&self, count: usize) -> Vec<Mail> {
         wait::until(wait::LIMIT, &format!("{count} mails are accepted"), || {
             let mails = self.mails();

@@ -1,4 +1,4 @@
-//! One stack of `docker/` under a project and ports of its own; nothing of it is left when it ends.
+//! One stack of `docker/` with a project and ports of its own; nothing of it is left when it ends.
 
 pub mod books;
 
@@ -17,7 +17,7 @@ use crate::{http, port, reaper, wait};
 /// Long enough for anything in containers on a busy machine.
 pub const LIMIT: Duration = Duration::from_mins(5);
 
-/// Which compose file.
+/// The compose file.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// One of each.
@@ -28,7 +28,7 @@ pub enum Kind {
 
 /// A running stack.
 pub struct Stack {
-    /// Volumes of the engine before it.
+    /// The engine's volumes before it started.
     volumes: BTreeSet<String>,
     project: String,
     file: &'static str,
@@ -36,7 +36,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Builds what has changed, starts the services and waits until the dispatcher is ready.
+    /// Builds what has changed, starts the services, and waits until the dispatcher is ready.
     pub fn up(kind: Kind) -> Self {
         build_images();
         Self::up_without_build(kind)
@@ -62,17 +62,17 @@ impl Stack {
         stack
     }
 
-    /// Whether the first dispatcher says that it could take an event and start its Job.
+    /// Whether the first dispatcher reports that it could take an event and start its Job.
     pub fn is_ready(&self) -> bool {
         http::get(self.port("DISPATCHER_PORT"), "/readyz").is_ok_and(|answer| answer.status == 200)
     }
 
-    /// What a service answers as JSON; null when it does not.
+    /// The answer of a service as JSON; null if it is not JSON.
     pub fn ask(&self, port: &str, path: &str) -> Value {
         http::get(self.port(port), path).map(|answer| answer.json()).unwrap_or_default()
     }
 
-    /// Publishes registrations with the script that the README names; what it says.
+    /// Publishes registrations with the script that the README names. Returns its output.
     pub fn publish(&self, arguments: &[&str]) -> String {
         let mut script = command("./publish-customer-registered.sh", arguments);
         script.env("COMPOSE_PROJECT_NAME", &self.project);
@@ -87,7 +87,7 @@ impl Stack {
         format!("http://127.0.0.1:{}/", self.port(port))
     }
 
-    /// The address of NATS for a client on this machine, with the user and password that the stack made for itself.
+    /// The address of NATS for a client on this machine, with the user and password that the stack has generated.
     pub fn nats(&self) -> String {
         let shown = run(self.compose(&["run", "--rm", "--no-deps", "secrets", "show"]));
         let token = |name: &str| {
@@ -106,7 +106,7 @@ impl Stack {
         printed.lines().map(str::to_owned).collect()
     }
 
-    /// How many rows a table has, or those that a `WHERE` after its name leaves.
+    /// The number of rows in a table, or of those that a `WHERE` after its name selects.
     pub fn count(&self, table: &str) -> usize {
         self.rows(&format!("SELECT COUNT(*) FROM {table}")).concat().parse().expect("a count")
     }
@@ -121,7 +121,7 @@ impl Stack {
         docker(&[&["exec", &self.container(service)], arguments].concat())
     }
 
-    /// Ends a service's container as a power cut would; the engine does not start it again by itself.
+    /// Kills a service's container as in a power cut; the engine does not restart it by itself.
     pub fn kill(&self, service: &str) {
         docker(&["kill", "--signal", "KILL", &self.container(service)]);
     }
@@ -131,7 +131,7 @@ impl Stack {
         docker(&["start", &self.container(service)]);
     }
 
-    /// Whether a service's own health check says that it is well.
+    /// Whether a service's own health check reports that it is healthy.
     pub fn is_healthy(&self, service: &str) -> bool {
         docker(&["inspect", "--format", "{{.State.Health.Status}}", &self.container(service)]) == "healthy"
     }
@@ -146,12 +146,12 @@ impl Stack {
         docker(&["unpause", &self.container(service)]);
     }
 
-    /// Takes a service off the network: its connections hang, and its name is gone.
+    /// Disconnects a service from the network: its connections hang, and its name is unknown.
     pub fn isolate(&self, service: &str) {
         docker(&["network", "disconnect", &self.network(), &self.container(service)]);
     }
 
-    /// Puts it back on the network.
+    /// Connects it to the network again.
     pub fn rejoin(&self, service: &str) {
         docker(&["network", "connect", "--alias", service, &self.network(), &self.container(service)]);
     }
@@ -171,7 +171,7 @@ impl Stack {
         self.containers(&["--filter", "label=com.docker.compose.oneoff=True", "--filter", "status=running"])
     }
 
-    /// Ends it as the README says, and checks that nothing but its data is left, and then that nothing is.
+    /// Ends it as the README says. Checks that first only its data is left, and then nothing.
     pub fn end(self) {
         let mut down = command("bash", &["-euo", "pipefail", "-c", &take_down().replace(FILE, self.file)]);
         down.env("COMPOSE_PROJECT_NAME", &self.project);
@@ -181,7 +181,7 @@ impl Stack {
             let left = docker(&[&list[..], &["--filter", &label]].concat());
             assert_eq!(left.lines().count(), 1, "left behind: {left}");
         }
-        // Others that use the engine have volumes too, which come and go.
+        // Other users of the engine have volumes too, which come and go.
         let data = format!("{}_", self.project);
         let mut left = &volumes() - &self.volumes;
         wait::until(Duration::from_mins(1), "no volume is left but its data", || {
@@ -216,7 +216,7 @@ impl Stack {
     }
 }
 
-/// What the README takes down; another stack is another file.
+/// The README's compose file; another stack uses another file.
 const FILE: &str = "docker/compose.yaml";
 
 /// The README's commands that take the stack down and keep its data.
@@ -234,14 +234,14 @@ fn volumes() -> BTreeSet<String> {
 impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The evidence, before it goes.
+            // Print the logs before they are gone.
             let logs = try_run(&mut self.compose(&["logs", "--no-color", "--tail", "60"]));
             eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
             for job in self.jobs().iter().filter(|job| job.exit_code() != 0) {
                 eprintln!("{} ended with {}", job.name(), job.exit_code());
             }
         }
-        // After a good end there is nothing to do, and that is quick.
+        // After a successful end there is nothing to do, which is quick.
         let down = try_run(&mut self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "1"]));
         eprint!("{}", if down.status.success() { "".into() } else { String::from_utf8_lossy(&down.stderr) });
         reaper::forget_project(&self.project);

@@ -1,7 +1,9 @@
 //! An HTTP service (swag vendor, CRM, webhook, CloudEvents sink) that records every request and misbehaves on demand.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -14,26 +16,34 @@ use tokio::task::JoinHandle;
 
 use crate::{runtime, wait};
 
-/// What it answers.
+/// Its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// 201 with an order id, the same for the same `Idempotency-Key`.
+    /// 201 with an order id, which is the same for the same `Idempotency-Key`.
     Ok,
     /// This status and a short JSON body.
     Status(u16),
-    /// Nothing, ever; the order is not taken.
+    /// It never answers, and does not accept the order.
     Hang,
-    /// Nothing, ever; but the order is taken.
+    /// It never answers, but accepts the order.
     AcceptThenHang,
-    /// 200 with bytes that are no JSON.
+    /// 200 with this text.
+    Says(&'static str),
+    /// 202 and nothing else, like a dispatcher.
+    Accepted,
+    /// 200 with bytes that are not JSON.
     Garbage,
-    /// The order is taken; the answer comes when the mode changes.
+    /// It accepts the order, and answers when the mode changes.
     AcceptThenWait,
-    /// The beginning of an answer, then the end of the connection.
+    /// The beginning of an answer, then the connection ends.
     Cut,
+    /// 200 with a body that never ends.
+    Endless,
+    /// 200 with more brackets than a parser should follow.
+    Deep,
 }
 
-/// One request as it came.
+/// One request as received.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// `POST`, mostly.
@@ -42,12 +52,16 @@ pub struct Request {
     pub path: String,
     /// Headers by lower-case name; of a repeated one the last.
     pub headers: BTreeMap<String, String>,
-    /// The body as it came.
+    /// The body as received.
     pub body: Vec<u8>,
+    /// When it came, in seconds since 1970.
+    pub at: f64,
+    /// The mode that answered it.
+    pub mode: Mode,
 }
 
 impl Request {
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
@@ -71,7 +85,7 @@ pub struct Vendor {
 struct Record {
     mode: Mode,
     requests: Vec<Request>,
-    /// What was taken, by key: `orders` once per key, whatever the number of requests.
+    /// The accepted orders by key: one for each key, whatever the number of requests.
     orders: BTreeMap<String, Value>,
 }
 
@@ -93,7 +107,7 @@ impl Vendor {
         Self { port, record, changed, server }
     }
 
-    /// Changes what it answers from the next request on.
+    /// Changes its answers from the next request on.
     pub fn set(&self, mode: Mode) {
         self.record().mode = mode;
         self.changed.send_replace(());
@@ -119,12 +133,12 @@ impl Vendor {
         self.record().requests.len()
     }
 
-    /// The bodies taken, by `Idempotency-Key`: what the vendor would deliver.
+    /// The accepted bodies by `Idempotency-Key`: what the vendor would deliver.
     pub fn orders(&self) -> BTreeMap<String, Value> {
         self.record().orders.clone()
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until this many requests have come.
     pub fn until_requests(&self, count: usize) -> Vec<Request> {
         wait::until(wait::LIMIT, &format!("{count} requests have come"), || {
             let requests = self.requests();
@@ -158,9 +172,11 @@ async fn answer(
         path: uri.to_string(),
         headers: headers.collect(),
         body: body.to_vec(),
+        at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+        mode: Mode::Ok,
     };
     modes.borrow_and_update();
-    let mode = note(&record, &request);
+    let mode = note(&record, request.clone());
     if mode == Mode::AcceptThenWait {
         // An error means that the vendor is gone, and this connection with it.
         let _ = modes.changed().await;
@@ -174,30 +190,38 @@ async fn answer(
             let status = StatusCode::from_u16(code).expect("a status code");
             (status, axum::Json(json!({ "error": format!("the vendor says {code}") }))).into_response()
         }
+        Mode::Says(words) => (StatusCode::OK, words).into_response(),
+        Mode::Accepted => StatusCode::ACCEPTED.into_response(),
         Mode::Hang | Mode::AcceptThenHang => std::future::pending().await,
         Mode::Garbage => (StatusCode::OK, &b"\xff\x00<html>{\"id\": "[..]).into_response(),
         Mode::Cut => cut(),
+        Mode::Endless => {
+            let piece = Ok::<_, Infallible>(Bytes::from(vec![b'x'; 16 << 10]));
+            Body::from_stream(futures_util::stream::repeat_with(move || piece.clone())).into_response()
+        }
+        Mode::Deep => (StatusCode::OK, "[".repeat(60_000)).into_response(),
     }
 }
 
-fn note(record: &Mutex<Record>, request: &Request) -> Mode {
+fn note(record: &Mutex<Record>, mut request: Request) -> Mode {
     let mut record = record.lock().expect("the record");
-    record.requests.push(request.clone());
+    request.mode = record.mode;
     if matches!(record.mode, Mode::Ok | Mode::AcceptThenHang | Mode::AcceptThenWait)
         && let Some(key) = request.key()
     {
         record.orders.entry(key.to_owned()).or_insert_with(|| request.json());
     }
+    record.requests.push(request);
     record.mode
 }
 
-/// Promises more bytes than it sends.
+/// Announces more bytes than it sends.
 fn cut() -> Response {
     let body = Body::from_stream(Broken(false));
     ([("content-length", "500"), ("content-type", "application/json")], body).into_response()
 }
 
-/// Yields some bytes, then an error, which ends the connection.
+/// Sends some bytes, then an error, which ends the connection.
 struct Broken(bool);
 
 impl futures_core::Stream for Broken {

@@ -2,22 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-/// How long anything that should simply work may take on a busy machine.
+/// How long anything that should work may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_mins(1);
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Polls until the probe answers, and panics with `what` when the limit is over.
+/// Polls until the probe answers; panics with `what` if the limit is over.
 pub fn until<T>(limit: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> T {
     within(limit, probe).unwrap_or_else(|| panic!("waited {limit:?} in vain until {what}"))
 }
 
-/// Polls until the condition holds, and panics with `what` when [`LIMIT`] is over.
+/// Polls until the condition holds; panics with `what` if [`LIMIT`] is over.
 pub fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
     until(LIMIT, what, || condition().then_some(()));
 }
 
-/// Polls until the probe answers; nothing when the limit is over.
+/// Polls until the probe answers; `None` if the limit is over.
 pub fn within<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {

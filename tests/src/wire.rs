@@ -1,5 +1,5 @@
-//! Protobuf as it stands on the wire, read without the definitions that the product is built with: numbers are those of the
-//! published `.proto` files.
+//! Protobuf on the wire, read without the definitions that the product uses. Field numbers are those of the published
+//! `.proto` files.
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// The number; of bytes there is none.
+    /// The number; bytes have none.
     pub fn number(self) -> u64 {
         match self {
             Self::Number(number) => number,
@@ -19,7 +19,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The bytes; of a number there are none.
+    /// The bytes; a number has none.
     pub fn bytes(self) -> &'a [u8] {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -33,7 +33,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// A message: its fields in their order; `None` where the bytes are no message.
+/// A message: its fields in order; `None` if the bytes are not a message.
 pub fn message(mut bytes: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {

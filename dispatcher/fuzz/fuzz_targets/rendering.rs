@@ -1,7 +1,7 @@
-//! Any text of an event through careless templates: the Job keeps its shape and carries exactly that text.
+//! Any text of an event in careless templates: the Job keeps its shape and carries exactly that text.
 #![no_main]
 
-#[path = "../../tests/template/careless.rs"]
+#[path = "../../crates/rules/tests/template/careless.rs"]
 mod careless;
 
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ static ALL: OnceLock<Vec<Careless>> = OnceLock::new();
 fuzz_target!(|data: &[u8]| {
     let all = ALL.get_or_init(|| {
         let all = all();
-        // What the tests know already is not for the fuzzer to find.
+        // Skip what the tests already know.
         for one in &all {
             for text in HOSTILE {
                 one.check(text).unwrap_or_else(|problem| panic!("{text:?} in {}: {problem}", one.name));

@@ -1,7 +1,7 @@
 //! Any template over a hostile event: it parses and renders, or says why not, and never quotes the event.
 #![no_main]
 
-use dispatcher::template::Template;
+use gotemplate::Template;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
@@ -10,7 +10,7 @@ const SECRET: &str = "s3cr3t: \"{{ .x }}\"\n---\n";
 fuzz_target!(|data: &[u8]| {
     let Ok(source) = std::str::from_utf8(data) else { return };
     let event = json!({"CloudEvent": {"subject": SECRET, "data": {"name": SECRET, "names": [SECRET, "b"], "map": {SECRET: SECRET}, "n": 3}}});
-    // A template may itself hold the text that no error may show.
+    // A template may itself contain the text that no error may show.
     if source.contains("s3cr3t") {
         return;
     }

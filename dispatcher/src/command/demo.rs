@@ -1,7 +1,7 @@
-//! `dispatcher demo`: the whole flow on this machine with nothing installed: embedded bus, SQLite, child processes, mails
-//! as files, and a vendor, a webhook and a CRM that write down what they get.
+//! `dispatcher demo`: the whole flow on this machine with nothing installed. It has an embedded bus, SQLite, child
+//! processes, mails as files, and a vendor, a webhook and a CRM that store what they receive.
 
-mod build;
+mod programs;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,33 +15,25 @@ use std::time::{Duration, Instant};
 use shared::config::Environment;
 use shared::database::{self, Connection, Settings as DatabaseSettings};
 use shared::error::{Error, Result};
-use shared::event::{CONTENT_TYPE, to_json};
+use shared::event::{CONTENT_TYPE, steps, to_json};
+use shared::private;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::service::{BackendChoice, Parts, Service, signalled};
+use super::service::{BackendChoice, Parts, Service};
 use super::{bus_access, partner, print, publish, run};
-use crate::backend::process::{self, Images};
-use crate::backend::{Source, Sources};
-use crate::bus::{Message, Settings as BusSettings};
 use crate::engine::Settings;
-use crate::history::{History, Keep};
+use crate::flow::Step;
+use crate::manifest_source::{Origin, rules};
 use crate::metrics::JobOutcome;
-use crate::origin::Origin;
 use crate::plan::{Cluster, Policy};
 use crate::server::Tokens;
-
-/// The names of the seven workers' binaries.
-const WORKERS: [&str; 7] = [
-    "register-corporate-customer",
-    "save-customer",
-    "save-user",
-    "send-welcome-email",
-    "notify-marketing",
-    "order-swag",
-    "create-touchpoints",
-];
+use backend::process::{self, Absent, Images};
+use backend::{Source, Sources};
+use bus::{Message, Settings as BusSettings};
+use history::{History, Keep};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// More customers than this are summed up instead of listed.
+/// With more customers than this, only sums are shown.
 const MOST_LISTED: usize = 20;
 
 /// The whole flow on this machine with nothing installed
@@ -61,26 +53,31 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "events")]
     events: PathBuf,
     /// Address of the page; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, default_value = "127.0.0.1:0", value_parser = super::address::address)]
     listen: SocketAddr,
     /// Jobs that run at once, at most
     #[arg(long)]
     max_running: Option<NonZeroUsize>,
-    /// Give up when nothing has happened for so many seconds
+    /// Give up when nothing has happened for this many seconds
     #[arg(long, default_value = "120")]
     patience: u64,
 }
 
-pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
-    let bin_dir = build::workers(&WORKERS).await?;
+pub(super) async fn execute(arguments: Arguments, linked: &[&str]) -> Result<ExitCode> {
+    // From now on Ctrl-C does not end this program at once, because Jobs may have to end first.
+    let mut interrupted = Interrupted::listen()?;
+    let beside = if linked.is_empty() { Some(programs::beside(&steps().collect::<Vec<_>>())?) } else { None };
     let folder = new_folder(arguments.folder.as_deref())?;
+    let bin_dir = beside.map_or_else(|| programs::linked(linked, &folder.join("programs")), Ok)?;
     let partner = partner::start(SocketAddr::from(([127, 0, 0, 1], 0)), &folder).await?;
     let secret = folder.join("knapscen-config.env");
-    // Of this demo alone: whoever sees its output may play the operator.
+    // Only for this demo: everybody who sees its output may act as operator.
     let admin = shared::Uuid::new_v4().simple().to_string();
     let database = prepare_database(&folder, &secret, &format!("http://{partner}")).await?;
     let service = Service::start(Parts {
         origin: Origin::Folder(arguments.events.clone()),
+        removal_after: rules::REMOVAL_AFTER,
+        outbox: None,
         bus: BusSettings::embedded(folder.join("queue.db")),
         backend: BackendChoice::Process(process::Settings {
             images: Images { bin_dir, overrides: BTreeMap::new() },
@@ -90,31 +87,74 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
             },
             state_dir: folder.join("jobs"),
             backoff: Duration::from_secs(1),
+            absent: Absent::new(process::IMAGE_PATIENCE),
             sink: None,
+            // Whoever ends the demo wants nothing of it to go on.
+            leaves_jobs: false,
         }),
         engine: Settings {
             max_running: arguments.max_running.map_or_else(run::default_max_running, NonZeroUsize::get),
             max_attempts: 20,
+            unmatched_after: Duration::from_mins(15),
             cluster: Cluster::default(),
             policy: Policy::default(),
         },
         listen: arguments.listen,
         tokens: Tokens { admin: Some(admin.clone().into()), ..Tokens::default() },
-        history: History::in_database(database.clone(), Keep::days(90)),
+        history: History::in_database(&database, Keep::days(90)),
         traces: None,
     })
     .await?;
     print::line(format!("page       http://{}/", service.address));
     print::line(format!("log in     {admin}  (the admin token of this demo)"));
     print::line(format!("everything {}", folder.display()));
-    let began = Instant::now();
-    register(&service, arguments.customers, arguments.users).await?;
-    let mut connection = database.connect().await?;
-    let onboarded = follow(&service, &mut connection, &arguments).await?;
-    let took = began.elapsed();
-    summary(&service, &mut connection, &folder, onboarded, took).await?;
+    let shown = show(&service, &database, &folder, &arguments, &mut interrupted).await;
+    // Whatever went wrong, leave no Job running.
     service.stop(Duration::from_secs(5)).await;
-    Ok(if onboarded == arguments.customers { ExitCode::SUCCESS } else { ExitCode::from(75) })
+    Ok(if shown? == arguments.customers { ExitCode::SUCCESS } else { ExitCode::from(75) })
+}
+
+/// Registers the customers and shows their progress. On a terminal it then waits until it is told to stop, so that
+/// there is time to look at the page. Returns how many are onboarded.
+async fn show(
+    service: &Service,
+    database: &DatabaseSettings,
+    folder: &Path,
+    arguments: &Arguments,
+    interrupted: &mut Interrupted,
+) -> Result<u64> {
+    let began = Instant::now();
+    register(service, arguments.customers, arguments.users).await?;
+    let mut connection = database.connect().await?;
+    let onboarded = follow(service, &mut connection, arguments, interrupted).await?;
+    summary(service, &mut connection, folder, onboarded, began.elapsed()).await?;
+    if std::io::stdout().is_terminal() && !interrupted.already {
+        print::line(format!("\nThe page stays at http://{}/ until you press Ctrl-C.", service.address));
+        interrupted.come().await;
+    }
+    Ok(onboarded)
+}
+
+/// Waits for Ctrl-C, or another request to end.
+struct Interrupted {
+    interrupt: Signal,
+    terminate: Signal,
+    already: bool,
+}
+
+impl Interrupted {
+    fn listen() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::unavailable("cannot listen for signals").because(error))
+        };
+        let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, already: false })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
+        self.already = true;
+    }
 }
 
 fn new_folder(wanted: Option<&Path>) -> Result<PathBuf> {
@@ -128,14 +168,14 @@ fn new_folder(wanted: Option<&Path>) -> Result<PathBuf> {
     let cannot = |error: std::io::Error| {
         Error::configuration(format!("cannot use the folder {}", folder.display())).because(error)
     };
-    std::fs::create_dir_all(&folder).map_err(cannot)?;
+    private::folder(&folder).map_err(cannot)?;
     if std::fs::read_dir(&folder).map_err(cannot)?.next().is_some() {
         return Err(Error::configuration(format!("{} is not empty; name a new --folder", folder.display())));
     }
     folder.canonicalize().map_err(cannot)
 }
 
-/// The Secret of the demo, and the migrated database that it names.
+/// Creates the Secret of the demo, and migrates the database that it names.
 async fn prepare_database(folder: &Path, secret: &Path, partner: &str) -> Result<DatabaseSettings> {
     let url = format!("sqlite://{}", folder.join("onboarding.db").display());
     let lines = [
@@ -146,9 +186,9 @@ async fn prepare_database(folder: &Path, secret: &Path, partner: &str) -> Result
         format!("SWAG_API_URL={partner}/orders"),
         format!("CRM_API_URL={partner}/crm"),
     ];
-    std::fs::write(secret, lines.join("\n") + "\n")
+    private::write(secret, (lines.join("\n") + "\n").as_bytes())
         .map_err(|error| Error::configuration("cannot write the demo's configuration").because(error))?;
-    let settings = DatabaseSettings::read(&Environment::from_pairs([("DATABASE_URL", url)]))?.creating();
+    let settings = DatabaseSettings::read(&Environment::from_pairs([("DATABASE_URL", url)]))?.creating()?;
     database::migrate(&mut settings.connect().await?).await?;
     Ok(settings)
 }
@@ -167,11 +207,15 @@ async fn register(service: &Service, customers: u64, users: u64) -> Result<()> {
     Ok(())
 }
 
-/// Shows how it goes until every customer is onboarded, or nothing happens any more.
-async fn follow(service: &Service, connection: &mut Connection, arguments: &Arguments) -> Result<u64> {
+/// Shows the progress until every customer is onboarded, or nothing happens any more.
+async fn follow(
+    service: &Service,
+    connection: &mut Connection,
+    arguments: &Arguments,
+    interrupted: &mut Interrupted,
+) -> Result<u64> {
     let total = arguments.customers;
     let bar = print::progress_with_table(total, "onboarded");
-    let mut interrupted = std::pin::pin!(signalled());
     let quiet = !std::io::stderr().is_terminal();
     let (mut onboarded, mut done, mut changed, mut told) = (0, 0, Instant::now(), Instant::now());
     loop {
@@ -183,12 +227,12 @@ async fn follow(service: &Service, connection: &mut Connection, arguments: &Argu
             (onboarded, done, changed) = (now_onboarded, now_done, Instant::now());
         }
         bar.set_position(onboarded);
-        bar.set_message(steps(service));
+        bar.set_message(table(service));
         if quiet && (told.elapsed() > Duration::from_secs(5) || onboarded == total) {
             print::line(format!("{onboarded} of {total} onboarded, {done} Jobs done"));
             told = Instant::now();
         }
-        // The last event of each customer is on the bus only after its row is there.
+        // The last event of each customer is only published after its row was written.
         if onboarded == total && backlog(service).await == 0 {
             break;
         }
@@ -197,41 +241,33 @@ async fn follow(service: &Service, connection: &mut Connection, arguments: &Argu
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = &mut interrupted => break,
+            () = interrupted.come() => break,
         }
     }
     bar.finish_and_clear();
     Ok(onboarded)
 }
 
-/// A line per step: what runs, what is done, what went wrong.
-fn steps(service: &Service) -> String {
+/// One line for each step: what runs, what is done, what went wrong.
+fn table(service: &Service) -> String {
     let mut table = format!("{:<20} {:>8} {:>8} {:>8} {:>8}", "STEP", "RUNNING", "DONE", "AGAIN", "FAILED");
-    for trigger in WORKER_TRIGGERS {
+    for step in service.flow.in_order() {
+        let trigger = &step.trigger;
         let ended = |outcome| service.metrics.jobs_ended(trigger, outcome);
         let (running, done) = (service.metrics.jobs_running(trigger), ended(JobOutcome::Complete));
         let (again, failed) =
             (ended(JobOutcome::TryAgain), ended(JobOutcome::Failed) + ended(JobOutcome::Refused));
         let step = trigger.trim_end_matches("-trigger");
-        // Writing to a String cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(table, "\n{step:<20} {running:>8} {done:>8} {again:>8} {failed:>8}");
     }
     table
 }
 
 fn jobs_done(service: &Service) -> u64 {
-    WORKER_TRIGGERS.iter().map(|trigger| service.metrics.jobs_ended(trigger, JobOutcome::Complete)).sum()
+    let done = |step: &Step| service.metrics.jobs_ended(&step.trigger, JobOutcome::Complete);
+    service.flow.steps.iter().map(done).sum()
 }
-
-const WORKER_TRIGGERS: [&str; 7] = [
-    "customer-registered-trigger",
-    "customer-saved-trigger",
-    "user-saved-trigger",
-    "welcome-email-sent-trigger",
-    "marketing-notified-trigger",
-    "swag-ordered-trigger",
-    "touchpoints-created-trigger",
-];
 
 async fn backlog(service: &Service) -> u64 {
     let backlog = service.bus.backlog().await.unwrap_or_default();
@@ -258,24 +294,16 @@ async fn summary(
         let took = row.optional_time(4)?.map(|end| (end - row.time(3).unwrap_or(end)).num_milliseconds());
         latencies.extend(took);
         let state = took.map_or("not onboarded".to_owned(), |took| format!("{took} ms"));
-        table.push(vec![
-            row.text(0)?,
-            print::plain(&row.text(1)?),
-            row.text(2)?,
-            row.integer(5)?.to_string(),
-            state,
-        ]);
+        table.push(vec![row.text(0)?, row.text(1)?, row.text(2)?, row.integer(5)?.to_string(), state]);
     }
     if table.len() <= MOST_LISTED {
         print::line("");
-        print::table(&["CUSTOMER", "NAME", "TIER", "STEPS", "ONBOARDED AFTER"], &table);
+        print::table(&["CUSTOMER", "NAME", "TIER", "JOBS", "ONBOARDED AFTER"], &table);
     }
     latencies.sort_unstable();
     let median = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
     let dead = service.bus.dead_letter_count().await.unwrap_or_default();
     let jobs = jobs_done(service);
-    let memory =
-        peak_memory().map_or(String::new(), |kib| format!(", dispatcher's peak memory {} MB", kib / 1024));
     print::line("");
     print::line(format!(
         "{onboarded} of {} customers onboarded in {:.1} s ({:.1} per second), median {median} ms each",
@@ -283,6 +311,8 @@ async fn summary(
         took.as_secs_f64(),
         f64::from(u32::try_from(onboarded).unwrap_or(u32::MAX)) / took.as_secs_f64().max(0.001),
     ));
+    let memory =
+        peak_memory().map_or(String::new(), |bytes| format!(", dispatcher's peak memory {} MB", bytes >> 20));
     print::line(format!("{jobs} processes ended well, {dead} dead letters{memory}"));
     for (what, place) in [
         ("database", "onboarding.db"),
@@ -297,9 +327,18 @@ async fn summary(
     Ok(())
 }
 
-/// `VmHWM` of this process, in KiB.
+/// The peak memory of this program, in bytes. Not read by `getrusage`: below `cargo run` that is the peak of cargo.
+#[cfg(target_os = "linux")]
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
+}
+
+/// The peak memory of this program, in bytes.
+#[cfg(not(target_os = "linux"))]
+fn peak_memory() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+    u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss() * unit).ok()
 }

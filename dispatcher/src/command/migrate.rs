@@ -20,14 +20,21 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
-    let settings = Settings::read(&Environment::from_process()?)?.creating();
+    let settings = Settings::read(&Environment::from_process()?)?.creating()?;
     let mut connection = settings.connect().await?;
     if arguments.check {
         let missing = database::pending(&mut connection).await?;
         print::line(format!("{}: {missing} migrations missing", settings.shown()));
         return Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::from(75) });
     }
-    match database::migrate(&mut connection).await? {
+    let done = database::migrate(&mut connection).await?;
+    for table in &done.repaired {
+        print::line(format!(
+            "{}: made of engine InnoDB and collation utf8mb4_bin: {table}",
+            settings.shown()
+        ));
+    }
+    match done.applied {
         0 => print::line(format!("{}: up to date", settings.shown())),
         applied => print::line(format!("{}: {applied} migrations applied", settings.shown())),
     }

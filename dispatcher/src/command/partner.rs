@@ -1,7 +1,7 @@
-//! `dispatcher partner`: stands for the swag vendor, the marketing webhook and the CRM where there are none of them.
+//! `dispatcher partner`: replaces the swag vendor, the marketing webhook and the CRM where these do not exist.
 //!
-//! Takes JSON by `POST` to `/orders`, `/marketing` and `/crm`, and keeps each body in a file named by its idempotency key, with how
-//! often it came again. Shows all of them at `/`, and as JSON at `/received`.
+//! Accepts JSON by `POST` to `/orders`, `/marketing` and `/crm`, and stores each body in a file named by its
+//! idempotency key, with the number of repeats. Shows all of them at `/`, and as JSON at `/received`.
 
 use std::net::SocketAddr;
 use std::path::{Path as FilePath, PathBuf};
@@ -16,7 +16,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use shared::config::shown;
 use shared::error::{Error, Result};
+use shared::private;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
@@ -24,7 +26,7 @@ use super::{print, service};
 
 const PLACES: [&str; 3] = ["orders", "marketing", "crm"];
 
-/// Reads the page's data from `/received` and sets it as text, never as HTML.
+/// The page reads its data from `/received`, and inserts it as text, never as HTML.
 const PAGE: &str = include_str!("partner/page.html");
 const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
@@ -34,11 +36,11 @@ const PAGE_POLICY: &str =
 #[command(
     after_help = "Takes POST /orders, /marketing and /crm with an Idempotency-Key; the same key is the same order, and is kept once.\n\
     The same key with another body is answered with 409, as vendors do.\n\
-    Asks for no token and has no TLS: it is for tries, not for the open network."
+    Asks for no token and has no TLS: use it for trials, not on an open network."
 )]
 pub(super) struct Arguments {
     /// Address of the HTTP server
-    #[arg(long, env = "PARTNER_LISTEN", default_value = "127.0.0.1:9000")]
+    #[arg(long, env = "PARTNER_LISTEN", default_value = "127.0.0.1:9000", value_parser = super::address::address)]
     listen: SocketAddr,
     /// Folder for what is posted; made if it is not there
     #[arg(long, env = "PARTNER_FOLDER", default_value = "partner-received")]
@@ -52,34 +54,31 @@ impl Arguments {
     }
 }
 
-/// What is kept of one key.
+/// What is stored for one key.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     body: Value,
-    /// How often the same came again.
+    /// How often the same body came again.
     repeats: u64,
     /// How often another body came, which was refused.
     conflicts: u64,
 }
 
-/// One request at a time: what is kept is read, and then written.
+/// Held during a request, because stored bodies are read and then written.
 type Folder = Arc<Mutex<PathBuf>>;
 
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let address = start(arguments.listen, &arguments.folder).await?;
-    print::line(format!(
-        "vendor, webhook and CRM: http://{address}/, kept in {}",
-        arguments.folder.display()
-    ));
+    print::line(format!("vendor, webhook and CRM: http://{address}/, kept in {}", shown(&arguments.folder)));
     service::signalled().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves from now on; answers the address.
+/// Starts serving, and returns the address.
 pub(super) async fn start(listen: SocketAddr, folder: &FilePath) -> Result<SocketAddr> {
     for place in PLACES {
-        std::fs::create_dir_all(folder.join(place)).map_err(|error| {
-            Error::configuration(format!("cannot write to the folder {}", folder.display())).because(error)
+        private::folder(&folder.join(place)).map_err(|error| {
+            Error::configuration(format!("cannot write to the folder {}", shown(folder))).because(error)
         })?;
     }
     let cannot =
@@ -116,7 +115,7 @@ async fn record(
     }
 }
 
-/// Keeps what came, or counts that it came again; false where it is another body.
+/// Stores a body, or counts that it came again. False if the stored body is another one.
 fn keep(file: &FilePath, body: Value) -> std::io::Result<bool> {
     let kept = match std::fs::read(file) {
         Ok(text) => {
@@ -130,7 +129,7 @@ fn keep(file: &FilePath, body: Value) -> std::io::Result<bool> {
         }
         Err(error) => return Err(error),
     };
-    std::fs::write(file, serde_json::to_vec_pretty(&kept.0)?)?;
+    private::write(file, &serde_json::to_vec_pretty(&kept.0)?)?;
     Ok(kept.1)
 }
 
@@ -143,7 +142,8 @@ async fn received(State(folder): State<Folder>) -> impl IntoResponse {
     }
 }
 
-/// All that is kept, newest first: place, key, seconds since 1970, body, and how often it came again, or another body did.
+/// Everything stored, newest first: path, key, seconds since 1970, body, how often it came again, and how often
+/// another body came.
 fn read(folder: &FilePath) -> std::io::Result<Vec<Value>> {
     let mut all = Vec::new();
     for place in PLACES {

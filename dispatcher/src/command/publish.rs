@@ -1,4 +1,5 @@
-//! `dispatcher publish`: events from files, standard input or generated, each acknowledged before the next is counted.
+//! `dispatcher publish`: publishes events from files, from standard input or generated. Each is acknowledged before
+//! it counts.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -11,8 +12,10 @@ use shared::Uuid;
 use shared::error::{Error, Result};
 use shared::event::{CONTENT_TYPE, Event, Kind, SOURCE, parse, to_json};
 
+use super::bus_access::BusArguments;
 use super::{bus_access, print};
-use crate::bus::{Bus, Message};
+use crate::size;
+use bus::{Bus, Message};
 
 /// Publish events, each acknowledged
 #[derive(clap::Args)]
@@ -22,7 +25,7 @@ use crate::bus::{Bus, Message};
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
-    bus: crate::bus::Settings,
+    bus: BusArguments,
     /// Files with one CloudEvent (JSON) each; - is standard input
     #[arg(required_unless_present = "generate")]
     files: Vec<PathBuf>,
@@ -60,8 +63,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
         .collect::<Result<Vec<_>>>()?;
     let target = match arguments.to {
         Some(url) => {
-            let url =
-                url.parse().map_err(|_| Error::configuration("--to is not an http or https address"))?;
+            let url = http_address("--to", &url)?;
             Target::Http(http_client(Duration::from_secs(30))?, url, std::env::var("EVENTS_TOKEN").ok())
         }
         None => Target::Bus(bus_access::visit(&arguments.bus).await?),
@@ -94,13 +96,19 @@ impl Target {
                     request = request.bearer_auth(token);
                 }
                 let away = |error: reqwest::Error| {
-                    Error::unavailable("the dispatcher does not answer").because(error)
+                    Error::unavailable("the dispatcher does not answer").because(error.without_url())
                 };
                 let answer = request.send().await.map_err(away)?;
                 let status = answer.status();
                 let words = answer.text().await.unwrap_or_default();
                 match status.as_u16() {
-                    200..300 => Ok(false),
+                    202 => Ok(false),
+                    // A login page, or another service instead of the dispatcher: the event was not stored.
+                    200..300 => {
+                        let message =
+                            format!("{status} was answered: a dispatcher that keeps an event says 202");
+                        Err(Error::unavailable(message).because(words))
+                    }
                     401 | 403 => {
                         Err(Error::configuration(format!("the dispatcher answered {status}")).because(words))
                     }
@@ -110,6 +118,16 @@ impl Target {
             }
         }
     }
+}
+
+pub(super) fn http_address(option: &str, text: &str) -> Result<reqwest::Url> {
+    let wrong = || {
+        Error::configuration(format!(
+            "{option} is not an http or https address: write it as http://127.0.0.1:8080/events"
+        ))
+    };
+    let url: reqwest::Url = text.trim().parse().map_err(|_| wrong())?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(wrong()) }
 }
 
 /// A client for short calls to a dispatcher.
@@ -135,18 +153,20 @@ fn read(path: &PathBuf) -> Result<Event> {
 }
 
 fn prepared(event: &Event, subject: Option<&str>) -> Result<Message> {
-    let of_type = || Kind::ALL.into_iter().find(|kind| kind.ty() == event.ty()).map(Kind::subject);
+    let of_type = || Kind::from_type(event.ty()).map(Kind::subject);
     let Some(subject) = subject.or_else(of_type) else {
         return Err(Error::input(format!(
             "{:?} is no type of the onboarding flow; name a --subject",
             event.ty()
         )));
     };
+    let payload = to_json(event)?;
+    size::check(event, &payload)?;
     Ok(Message {
         subject: subject.to_owned(),
         id: Some(event.id().to_owned()),
         headers: vec![("Content-Type".to_owned(), CONTENT_TYPE.to_owned())],
-        payload: to_json(event)?.into(),
+        payload: payload.into(),
     })
 }
 
@@ -156,7 +176,7 @@ const FORMS: [&str; 5] = ["Ltd", "& Sons", "GmbH", "Labs", "Partners"];
 const PEOPLE: [&str; 6] =
     ["Ada Lovelace", "Grace Hopper", "Alan Turing", "Edsger Dijkstra", "Barbara Liskov", "Tony Hoare"];
 
-/// A registration that nobody has made before.
+/// A registration with a new id.
 pub(super) fn registration(number: u64, users: u64) -> Event {
     let id = Uuid::new_v4();
     let pick = |list: &[&'static str], at: u64| list[usize::try_from(at).unwrap_or(0) % list.len()];
@@ -179,7 +199,7 @@ pub(super) fn registration(number: u64, users: u64) -> Event {
         })
         .collect();
     let mut data = json!({ "name": company, "subscription_tier": tier, "users": users });
-    // Every fifth has no address yet: its swag waits for one.
+    // Every fifth has no address yet, so its swag order waits for one.
     if number % 5 != 4 {
         data["shipping_address"] = json!(format!("{} Mirrorball Street, 8000 Aarhus, Denmark", number + 1));
     }
@@ -194,4 +214,19 @@ pub(super) fn registration(number: u64, users: u64) -> Event {
         "data": data,
     });
     serde_json::from_value(event).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_its_scheme_is_refused_with_the_remedy() {
+        for text in ["localhost:8080/events", "127.0.0.1:8080", "", "ftp://x/", "http:", "/events"] {
+            let error = http_address("--to", text).unwrap_err();
+            assert_eq!(error.class().exit_code(), 78, "{text}");
+            assert!(error.to_string().contains("http://127.0.0.1:8080/events"), "{error}");
+        }
+        assert!(http_address("--to", " https://example.com/events ").is_ok());
+    }
 }

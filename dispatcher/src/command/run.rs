@@ -1,6 +1,7 @@
 //! `dispatcher run`: the service.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "docker")]
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -8,28 +9,26 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shared::config::Environment;
+use shared::config::{Environment, shown};
 use shared::error::{Error, Result};
 
+use super::backend_arguments::BackendName;
+#[cfg(feature = "kubernetes")]
+use super::backend_arguments::{AccessArguments, LimitArguments};
+use super::bus_access::BusArguments;
 use super::planning::Planning;
 use super::service::{self, BackendChoice, Parts, Service};
-use crate::backend::process::{self, Images};
-use crate::backend::{Source, Sources, docker, kubernetes};
 use crate::engine::Settings;
-use crate::history::{History, Keep};
-use crate::origin::{self, Origin};
+use crate::manifest_source::Origin;
 use crate::server::Tokens;
 use crate::traces;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum BackendName {
-    /// Child processes on this machine
-    Process,
-    /// Containers of a Docker Engine
-    Docker,
-    /// Jobs of a Kubernetes cluster
-    Kubernetes,
-}
+#[cfg(feature = "docker")]
+use backend::docker;
+#[cfg(feature = "kubernetes")]
+use backend::kubernetes;
+use backend::process::{self, Absent, Images};
+use backend::{Source, Sources};
+use history::{History, Keep};
 
 /// The service: take events, run Jobs, until told to stop
 #[derive(clap::Args)]
@@ -42,24 +41,31 @@ enum BackendName {
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
-    bus: crate::bus::Settings,
+    bus: BusArguments,
     /// Folder with the manifests; read again when it changes
     #[arg(long, env = "DISPATCHER_EVENTS", default_value = "events")]
     events: PathBuf,
+    #[cfg(feature = "kubernetes")]
     #[command(flatten)]
     cluster: ClusterArguments,
     /// Where Jobs run
     #[arg(long, env = "DISPATCHER_BACKEND", value_enum, default_value = "process")]
     backend: BackendName,
     /// Address of the HTTP server
-    #[arg(long, env = "DISPATCHER_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "DISPATCHER_LISTEN", default_value = "127.0.0.1:8080", value_parser = super::address::address)]
     listen: SocketAddr,
     /// Jobs that run at once, at most [default: twice the cores, at least 4; 100 on a cluster]
     #[arg(long, env = "DISPATCHER_MAX_RUNNING")]
     max_running: Option<NonZeroUsize>,
-    /// Deliveries of one event before it is a dead letter
+    /// Attempts of one event before it is a dead letter
     #[arg(long, env = "DISPATCHER_MAX_ATTEMPTS", default_value = "20", value_parser = clap::value_parser!(u64).range(1..))]
     max_attempts: u64,
+    /// Seconds that an event waits for a trigger that takes it before it is a dead letter
+    #[arg(long, env = "DISPATCHER_UNMATCHED_AFTER", default_value = "900")]
+    unmatched_after: u64,
+    /// Seconds to wait before a trigger that is missing from the changed folder is really removed
+    #[arg(long, env = "DISPATCHER_REMOVAL_AFTER", default_value = "30")]
+    removal_after: u64,
     /// Seconds that running Jobs may take to finish after SIGTERM
     #[arg(long, env = "DISPATCHER_GRACE", default_value = "20")]
     grace: u64,
@@ -72,13 +78,15 @@ pub(super) struct Arguments {
     jobs: JobArguments,
     #[command(flatten)]
     process: ProcessArguments,
+    #[cfg(feature = "docker")]
     #[command(flatten)]
     docker: DockerArguments,
+    #[cfg(feature = "kubernetes")]
     #[command(flatten)]
     kubernetes: KubernetesArguments,
 }
 
-/// What the backends without a cluster have to know.
+/// Settings that only backends without a cluster need.
 #[derive(clap::Args)]
 struct JobArguments {
     /// Secret that Jobs refer to: an env file, a manifest, or a folder of keys; repeatable
@@ -91,7 +99,7 @@ struct JobArguments {
         help_heading = "Process and docker backends"
     )]
     secrets: Vec<(String, String)>,
-    /// ConfigMap that Jobs refer to, likewise
+    /// ConfigMap that Jobs refer to: an env file, a manifest, or a folder of keys; repeatable
     #[arg(
         long = "config-map",
         value_name = "NAME=PATH",
@@ -124,9 +132,11 @@ impl JobArguments {
     }
 }
 
-/// Where an engine listens that nobody has moved.
+#[cfg(feature = "docker")]
+/// The default address of an engine.
 const ENGINE_HERE: &str = "unix:///var/run/docker.sock";
 
+#[cfg(feature = "docker")]
 /// The engine. Whoever may use its socket is as good as root on its machine: give it to the dispatcher alone, as a rootless
 /// engine's socket or through a proxy that allows the calls of containers and images only.
 #[derive(clap::Args)]
@@ -168,6 +178,7 @@ struct DockerArguments {
     docker_labels: Vec<(String, String)>,
 }
 
+#[cfg(feature = "docker")]
 impl DockerArguments {
     /// An empty variable is an unset one.
     fn settings(self, jobs: &JobArguments) -> docker::Settings {
@@ -187,12 +198,14 @@ impl DockerArguments {
     }
 }
 
-/// Where `docker login` keeps what it was told.
+#[cfg(feature = "docker")]
+/// The folder in which `docker login` stores credentials.
 fn of_login() -> Option<PathBuf> {
     Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker"))
 }
 
-/// Manifests that are objects of a cluster.
+#[cfg(feature = "kubernetes")]
+/// Manifests from the objects of a cluster.
 #[derive(clap::Args)]
 struct ClusterArguments {
     /// Take the manifests from the cluster instead of the folder: EventSources, EventTriggers and ConfigMaps, watched
@@ -209,6 +222,7 @@ struct ClusterArguments {
     manifest_namespaces: Vec<String>,
 }
 
+#[cfg(feature = "kubernetes")]
 impl ClusterArguments {
     async fn open(
         self,
@@ -224,18 +238,19 @@ impl ClusterArguments {
             if self.manifest_namespaces.is_empty() { job_namespaces } else { self.manifest_namespaces };
         let client = access.client().await?;
         let namespaces = namespaces.into_iter().collect();
-        origin::Cluster::open(client, labels, &namespaces).await.map(Origin::Cluster)
+        crate::manifest_source::Cluster::open(client, labels, &namespaces).await.map(Origin::Cluster)
     }
 }
 
+#[cfg(feature = "kubernetes")]
 /// The cluster.
 #[derive(clap::Args)]
 struct KubernetesArguments {
     #[command(flatten)]
-    access: kubernetes::Access,
+    access: AccessArguments,
     #[command(flatten)]
-    limits: kubernetes::Limits,
-    /// Seconds that a Job may go without a Pod that runs, before its event is given up with Kubernetes' own words
+    limits: LimitArguments,
+    /// Seconds without a running Pod before the event of a Job is given up, with Kubernetes' message as the reason
     #[arg(
         long,
         env = "DISPATCHER_STUCK_AFTER",
@@ -274,7 +289,7 @@ impl ProcessArguments {
         if !bin_dir.is_dir() {
             let message = format!(
                 "--bin-dir {} is no folder; name the one with the workers' binaries",
-                bin_dir.display()
+                shown(&bin_dir)
             );
             return Err(Error::configuration(message));
         }
@@ -286,7 +301,9 @@ impl ProcessArguments {
             sources: jobs.sources(),
             state_dir: self.state_dir,
             backoff: jobs.backoff(),
+            absent: Absent::new(process::IMAGE_PATIENCE),
             sink: None,
+            leaves_jobs: true,
         })
     }
 }
@@ -299,55 +316,74 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
         BackendName::Kubernetes => MAX_RUNNING_ON_A_CLUSTER,
     };
     let max_running = arguments.max_running.map_or(usual, NonZeroUsize::get);
-    let shown = if arguments.cluster.from_cluster {
-        "the cluster".to_owned()
-    } else {
-        arguments.events.display().to_string()
-    };
+    #[cfg(not(feature = "kubernetes"))]
+    let opening = std::future::ready(Result::Ok(Origin::Folder(arguments.events)));
+    #[cfg(feature = "kubernetes")]
     let opening = arguments.cluster.open(
         arguments.events,
-        arguments.kubernetes.access.clone(),
+        arguments.kubernetes.access.clone().into(),
         arguments.planning.namespaces.clone(),
         arguments.planning.cluster().labels,
     );
     let backend = match arguments.backend {
         BackendName::Process => BackendChoice::Process(arguments.process.settings(&arguments.jobs)?),
+        #[cfg(feature = "docker")]
         BackendName::Docker => BackendChoice::Docker(arguments.docker.settings(&arguments.jobs)),
+        #[cfg(feature = "kubernetes")]
         BackendName::Kubernetes => BackendChoice::Kubernetes(kubernetes::Settings {
-            access: arguments.kubernetes.access,
-            limits: arguments.kubernetes.limits,
+            access: arguments.kubernetes.access.into(),
+            limits: arguments.kubernetes.limits.into(),
             namespaces: arguments.planning.namespaces.iter().cloned().collect(),
             stuck_after: Duration::from_secs(arguments.kubernetes.stuck_after),
         }),
+        #[cfg(not(all(feature = "docker", feature = "kubernetes")))]
+        left_out => return Err(left_out.left_out()),
     };
     let history = History::open(&environment, Keep::days(arguments.history_days)).await?;
+    let has_outbox = ["DATABASE_URL", "DB_HOST"].iter().any(|name| environment.get(name).is_some());
+    let outbox = has_outbox.then(|| shared::database::Settings::read(&environment)).transpose()?;
     let engine = Settings {
         max_running,
         max_attempts: arguments.max_attempts,
+        unmatched_after: Duration::from_secs(arguments.unmatched_after),
         cluster: arguments.planning.cluster(),
         policy: arguments.planning.policy(),
     };
     let tokens = Tokens { events: token("EVENTS_TOKEN"), admin: token("ADMIN_TOKEN"), ..Tokens::default() };
+    tokens.check_length()?;
     let traces = traces::Settings::read(&environment)?;
     let starting = async {
         let origin = opening.await?;
-        let (bus, listen) = (arguments.bus, arguments.listen);
-        Service::start(Parts { origin, bus, backend, engine, listen, tokens, history, traces }).await
+        let (bus, listen) = (arguments.bus.into(), arguments.listen);
+        let removal_after = Duration::from_secs(arguments.removal_after);
+        Service::start(Parts {
+            origin,
+            removal_after,
+            bus,
+            backend,
+            engine,
+            listen,
+            tokens,
+            history,
+            outbox,
+            traces,
+        })
+        .await
     };
-    // As PID 1 a process that does not listen ignores SIGTERM, and the start may wait for its server.
+    // As PID 1, a process without a handler ignores SIGTERM, and the start may have to wait for a server.
     let service = tokio::select! {
         started = starting => started?,
         signalled = service::signalled() => return signalled.map(|()| ExitCode::SUCCESS),
     };
     tracing::info!(
-        events = shown, page = %format!("http://{}/", service.address), max_running, "the dispatcher runs"
+        events = %service.origin, page = %format!("http://{}/", service.address), max_running, "the dispatcher runs"
     );
     service.until_signal(Duration::from_secs(arguments.grace)).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// On a cluster Jobs run elsewhere, and the cluster's quota and scheduler bound them as well.
+/// On a cluster, Jobs run elsewhere, and the cluster's quota and scheduler also limit them.
 const MAX_RUNNING_ON_A_CLUSTER: usize = 100;
 
 /// Twice the cores, at least 4.
@@ -362,9 +398,12 @@ pub(super) fn own_folder() -> Result<PathBuf> {
     Ok(own.parent().map(PathBuf::from).unwrap_or_default())
 }
 
+/// The name is printed from now on, so it must not be an address with a password.
 fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    let is_name = |name: &str| name.bytes().all(is_usual) && !name.contains("://");
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+        Some((name, value)) if !name.is_empty() && is_name(name) && !value.is_empty() => {
             Ok((name.to_owned(), value.to_owned()))
         }
         _ => Err("write it as NAME=VALUE".to_owned()),
@@ -372,6 +411,7 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "docker")]
 mod tests {
     use clap::{Args as _, FromArgMatches as _};
 

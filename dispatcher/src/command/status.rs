@@ -1,4 +1,4 @@
-//! `dispatcher status`: where the flow stands and where each customer is, from the history that page and metrics show too.
+//! `dispatcher status`: the state of the flow and of each customer, from the history that page and metrics also show.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,14 +8,16 @@ use shared::config::Environment;
 use shared::database::Settings;
 use shared::error::{Error, Result};
 
+use super::bus_access::BusArguments;
 use super::output::Output;
 use super::planning::Planning;
 use super::{bus_access, print};
-use crate::flow::Flow;
-use crate::history::{CustomerState, History, Keep, Stage, Totals, Wanted};
-use crate::logging::masked;
 use crate::manifest;
-use crate::standing::{self, StepCounts};
+use crate::onboarding::step;
+use crate::onboarding::{CustomerState, Customers, Stage, Stages, Wanted};
+use crate::step_counts::{self, StepCounts};
+use history::{History, Keep, Totals};
+use job::masked;
 
 /// Where the flow stands, where each customer is, what is stuck and why
 #[derive(clap::Args)]
@@ -24,7 +26,7 @@ use crate::standing::{self, StepCounts};
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
-    bus: crate::bus::Settings,
+    bus: BusArguments,
     /// A customer's id, or part of its name
     customer: Option<String>,
     /// Folder with the manifests: its triggers are the steps
@@ -32,7 +34,7 @@ pub(super) struct Arguments {
     events: PathBuf,
     #[command(flatten)]
     planning: Planning,
-    /// At most so many customers, stuck ones first
+    /// At most this many customers, stuck ones first
     #[arg(long, default_value = "50")]
     limit: usize,
     /// How to print; in JSON the first line is the flow, and each further one a customer
@@ -41,35 +43,36 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
-    // What is kept for how long is up to the dispatchers; this only reads.
-    let history = History::in_database(Settings::read(&Environment::from_process()?)?, Keep::days(1));
+    // How long runs are kept is decided by the dispatchers; this command only reads.
+    let history = History::in_database(&Settings::read(&Environment::from_process()?)?, Keep::days(1));
+    let all = Customers::new(history.clone());
     let text = arguments.customer.clone().unwrap_or_default();
     let wanted = Wanted { text: text.clone(), limit: arguments.limit, ..Wanted::default() };
-    let customers = history.customers(&wanted).await?;
+    let customers = all.list(&wanted).await?;
     if customers.is_empty() && !text.is_empty() {
-        return Err(Error::input(format!("no customer has the id or name {:?}", print::plain(&text))));
+        return Err(Error::input(format!("no customer has the id or name {text:?}")));
     }
     let mut problems = Vec::new();
     if arguments.customer.is_none() {
-        let totals = history.totals().await?;
+        let (totals, stages) = tokio::try_join!(history.totals(), all.stages())?;
         let steps = steps(&arguments, &totals, &mut problems).await;
-        show_flow(&steps, &totals, arguments.output);
+        show_flow(&steps, stages, arguments.output);
     }
     if arguments.output == Output::Json {
-        for one in &customers {
-            print::line(line(one).to_string());
+        for (one, _) in &customers {
+            print::json(&line(one));
         }
     } else if !customers.is_empty() {
-        let rows: Vec<_> = customers.iter().map(row).collect();
+        let rows: Vec<_> = customers.iter().map(|(one, _)| row(one)).collect();
         print::table(&["CUSTOMER", "NAME", "TIER", "STATE", "STEP", "SINCE", "WHY"], &rows);
     }
     for problem in problems {
-        drop(std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{problem}\n")));
+        print::problem(&problem);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The steps of the manifests. What cannot be asked counts nothing, and is said.
+/// The steps of the manifests. If something cannot be read, its counts are missing and the reason is printed.
 async fn steps(arguments: &Arguments, totals: &Totals, problems: &mut Vec<String>) -> Vec<StepCounts> {
     let Ok(manifests) = manifest::load(&arguments.events) else {
         let folder = arguments.events.display();
@@ -78,7 +81,7 @@ async fn steps(arguments: &Arguments, totals: &Totals, problems: &mut Vec<String
         ));
         return Vec::new();
     };
-    let flow = Flow::of(&manifests, &arguments.planning.cluster());
+    let flow = step::flow(&manifests, &arguments.planning.cluster());
     let asked = async {
         let bus = bus_access::visit(&arguments.bus).await?;
         let (backlog, dead) = (bus.backlog().await, bus.dead_letter_counts().await);
@@ -88,11 +91,11 @@ async fn steps(arguments: &Arguments, totals: &Totals, problems: &mut Vec<String
         problems.push(format!("what waits and dead letters are not counted: {error}"));
         Default::default()
     });
-    standing::steps(&flow, &backlog, totals, &dead)
+    step_counts::steps(&flow, &backlog, totals, &dead)
 }
 
-fn show_flow(steps: &[StepCounts], totals: &Totals, output: Output) {
-    let customers = Stage::ALL.map(|stage| (stage.as_str(), totals.customers(stage)));
+fn show_flow(steps: &[StepCounts], stages: Stages, output: Output) {
+    let customers = Stage::ALL.map(|stage| (stage.as_str(), stages.count(stage)));
     if output == Output::Json {
         let counts = |step: &StepCounts| -> Value {
             let mut fields: Value = StepCounts::NAMES
@@ -107,7 +110,7 @@ fn show_flow(steps: &[StepCounts], totals: &Totals, output: Output) {
         let steps: Vec<_> = steps.iter().map(counts).collect();
         let customers: Value =
             customers.iter().map(|(name, count)| (name.replace(' ', "_"), *count)).collect();
-        print::line(json!({"steps": steps, "customers": customers}).to_string());
+        print::json(&json!({"steps": steps, "customers": customers}));
         return;
     }
     if !steps.is_empty() {
@@ -129,7 +132,7 @@ fn show_flow(steps: &[StepCounts], totals: &Totals, output: Output) {
 
 fn line(one: &CustomerState) -> Value {
     json!({
-        "id": one.id, "name": masked(&one.name), "subscription_tier": one.tier, "state": one.stage.as_str(),
+        "id": masked(&one.id), "name": masked(&one.name), "subscription_tier": one.tier, "state": one.stage.as_str(),
         "step": one.step, "since": one.changed_at, "why": one.reason.as_deref().map(masked), "started_at": one.started_at,
         "onboarded_at": one.onboarded_at, "done": one.done, "open": one.open, "failed": one.failed,
     })
@@ -137,12 +140,12 @@ fn line(one: &CustomerState) -> Value {
 
 fn row(one: &CustomerState) -> Vec<String> {
     vec![
-        one.id.clone(),
-        print::plain(&masked(&one.name)),
+        masked(&one.id).into_owned(),
+        masked(&one.name).into_owned(),
         one.tier.clone(),
         one.stage.as_str().to_owned(),
         one.step.clone(),
         one.changed_at.format("%Y-%m-%d %H:%M:%SZ").to_string(),
-        one.reason.as_deref().map(|why| print::plain(&masked(why))).unwrap_or_default(),
+        one.reason.as_deref().map(|why| masked(why).into_owned()).unwrap_or_default(),
     ]
 }

@@ -1,9 +1,8 @@
-//! `dispatcher validate`: everything that can be known about a folder of manifests without a server.
+//! `dispatcher validate`: everything that can be checked in a folder of manifests without a server.
 
 mod check;
 mod expression;
 mod flow;
-mod image;
 mod lint;
 mod locate;
 mod sample;
@@ -15,14 +14,15 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{self, Output, Paint};
+use super::backend_arguments::BackendName;
+use super::output::Output;
 use super::planning::Planning;
 use crate::manifest::{Problem, Severity};
-use crate::plan::BackendKind;
+use crate::paint::Paint;
 
 pub use check::{Counts, Report, check};
 
-/// The manifests cannot work as they are.
+/// The exit code if the manifests cannot work as they are.
 const CONFIGURATION: u8 = 78;
 
 /// Checks every manifest: fields, references, expressions, templates, Jobs, images, cycles
@@ -33,7 +33,7 @@ pub struct Validate {
     pub dir: PathBuf,
     /// Where the Jobs will run: what it cannot honour is an error [default: a warning for what only Kubernetes can]
     #[arg(long, value_enum)]
-    pub backend: Option<BackendKind>,
+    pub backend: Option<BackendName>,
     /// For people or for machines
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
@@ -43,13 +43,14 @@ pub struct Validate {
 }
 
 impl Validate {
-    /// Prints what was found; 0 if the set may take force, 78 if not.
+    /// Prints the problems. Returns 0 if the set can take force, otherwise 78.
     pub fn run(&self) -> ExitCode {
-        let report = check(&self.dir, &self.planning.cluster(), &self.planning.policy(), self.backend);
-        match self.output {
-            Output::Text => output::print(&text(&report, Paint::for_stdout())),
-            Output::Json => output::print(&machine(&report)),
-        }
+        let report =
+            check(&self.dir, &self.planning.cluster(), &self.planning.policy(), self.backend.map(Into::into));
+        self.output.print(&match self.output {
+            Output::Text => text(&report, Paint::for_stdout()),
+            Output::Json => machine(&report),
+        });
         if report.errors() > 0 { ExitCode::from(CONFIGURATION) } else { ExitCode::SUCCESS }
     }
 }

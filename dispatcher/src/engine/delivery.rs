@@ -5,84 +5,185 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use serde_json::Value;
+use tokio::time::Instant;
 
-use super::stop::Stop;
+use super::outline::Outline;
+use super::parked::Turn;
 use super::verdict::{End, Verdict, Why, verdict};
 use super::{Inner, job};
-use crate::backend::Again;
-use crate::bus::{DeadLetterInfo, Delivery};
-use crate::logging::masked;
-use crate::manifest::SyncMode;
+use crate::manifest::{LeftOut, SyncMode};
+use crate::manifest_source::rules::Concern;
 use crate::metrics::JobOutcome;
-use crate::observer::Cause;
+use crate::onboarding::customer;
 use crate::plan::{self, Action, Identity, IncomingEvent, PlanError, PlannedJob, Stage, TriggerPlan};
+use crate::size;
+use ::job::EventFacts;
+use ::job::masked;
+use ::job::stop::Stop;
+use backend::EndedJobPolicy;
+use bus::{DeadLetterInfo, Delivery};
+use shared::pauses::Pauses;
 
-/// A message up to this size is planned at once: a change of thread takes longer than the planning.
+/// A message up to this size is planned on this thread, because a change of thread takes longer than the planning.
 const PLANNED_HERE: usize = 16 << 10;
 
-/// How often an answer is tried before the lease is left to run out.
+/// How many larger events are parsed and planned at the same time, because parsed events need much more memory.
+pub(super) const PLANNED_AT_ONCE: usize = 2;
+
+/// The failure class of an event that no trigger takes.
+const UNMATCHED: &str = "Unmatched";
+
+/// How often an answer is sent before its lease is left to expire.
 const ANSWER_TRIES: u32 = 5;
+const ANSWER_PAUSE: Duration = Duration::from_millis(400);
+
+/// How long storing a dead letter is tried before its event is handed back, and when the event then comes again.
+/// Meanwhile its bytes take memory from other events.
+const DEAD_LETTER_WITHIN: Duration = Duration::from_secs(30);
+const DEAD_LETTER_AGAIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn handle(inner: &Arc<Inner>, delivery: Delivery, stop: &Stop) {
-    inner.metrics.received(&delivery.subject, delivery.attempt > 1);
+    // The lease expired because this process was too slow to renew it. The task that still works on the message
+    // answers it.
+    let Some(_in_hand) = inner.in_hand.take(memory_key(&delivery)) else { return };
+    inner.metrics.received(&delivery.subject, delivery.delivery_count > 1);
+    let mut alive = delivery.clone();
+    alive.let_go();
     let beat = async {
         loop {
-            tokio::time::sleep(delivery.lease / 3).await;
-            if let Err(error) = delivery.in_progress().await {
-                tracing::debug!(nats.subject = delivery.subject, error = %error, "the lease was not renewed");
+            tokio::time::sleep(alive.lease / 3).await;
+            if let Err(error) = alive.in_progress().await {
+                tracing::debug!(nats.subject = alive.subject, error = %error, "the lease was not renewed");
             }
         }
     };
     tokio::select! {
-        () = decide_and_answer(inner, &delivery, stop) => {}
+        () = decide_and_answer(inner, delivery, stop) => {}
         () = beat => {}
     }
 }
 
-async fn decide_and_answer(inner: &Arc<Inner>, delivery: &Delivery, stop: &Stop) {
-    let taken_at = Utc::now();
-    let event = match IncomingEvent::parse(&delivery.subject, &delivery.headers, &delivery.payload) {
-        Ok(event) => event.replayed(delivery.replay),
-        Err(error) => {
-            let why = Why { class: "NotACloudEvent".into(), reason: error.to_string(), ..Why::default() };
-            return answer(inner, delivery, None, Vec::new(), Verdict::DeadLetter(why), stop).await;
+async fn decide_and_answer(inner: &Arc<Inner>, delivery: Delivery, stop: &Stop) {
+    let (facts, plans, untaken) = match planned(inner, &delivery).await {
+        Ok(planned) => planned,
+        Err(Refused { facts, why }) => {
+            if let Some(facts) = &facts {
+                job::refused(inner, facts, None, &why.reason);
+            }
+            let verdict = Verdict::DeadLetter(why);
+            return answer(inner, delivery, facts.as_deref(), Vec::new(), verdict, stop).await;
         }
     };
-    let cause = Arc::new(cause(delivery, &event, taken_at));
+    let mut ends = run_triggers(inner, &delivery, &facts, plans, stop).await;
+    ends.extend(untaken.map(|why| (String::new(), End::Parked(why))));
+    let only_ends: Vec<_> = ends.iter().map(|(_, end)| end.clone()).collect();
+    let verdict = match verdict(&only_ends, delivery.attempts) {
+        Verdict::Park(why) => park(inner, &delivery, &facts, why),
+        verdict => verdict,
+    };
+    answer(inner, delivery, Some(&facts), ends, verdict, stop).await;
+}
+
+/// An event that cannot be planned, with the facts that are known about it.
+struct Refused {
+    facts: Option<Arc<EventFacts>>,
+    why: Why,
+}
+
+/// The facts of the event, the plans of all matching triggers, and why it waits for other manifests, if it does. The
+/// event itself is dropped.
+async fn planned(
+    inner: &Arc<Inner>,
+    delivery: &Delivery,
+) -> Result<(Arc<EventFacts>, Vec<TriggerPlan>, Option<Why>), Refused> {
+    let arrived = arrived(delivery);
+    let bytes = delivery.size();
+    if bytes > bus::LARGEST_PLANNED {
+        let outline = Outline::of(&delivery.headers, &delivery.payload);
+        let facts = outline.map(|outline| Arc::new(outline.facts(arrived)));
+        let reason = size::too_large(bytes).to_string();
+        return Err(Refused { facts, why: Why { class: "TooLarge".into(), reason, ..Why::default() } });
+    }
+    // The semaphore is never closed.
+    let _place = if bytes > PLANNED_HERE { inner.planning.acquire().await.ok() } else { None };
+    let event = match IncomingEvent::parse(&delivery.subject, &delivery.headers, &delivery.payload) {
+        Ok(event) => Arc::new(event.replayed(delivery.replay)),
+        Err(error) => {
+            let why = Why { class: "NotACloudEvent".into(), reason: error.to_string(), ..Why::default() };
+            return Err(Refused { facts: None, why });
+        }
+    };
+    let facts = Arc::new(facts_of(&event, arrived));
     if event.hop_count() > shared::event::MAX_HOPS {
         let reason =
             format!("{} hops are a loop; {} are allowed", event.hop_count(), shared::event::MAX_HOPS);
         let why = Why { class: "HopLimit".into(), reason, ..Why::default() };
-        job::refused(inner, &cause, None, &why.reason);
-        return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
+        return Err(Refused { facts: Some(facts), why });
     }
-    let plans = match plan_safely(inner, delivery, &event).await {
-        Ok(plans) => plans,
-        Err(why) => {
-            job::refused(inner, &cause, None, &why.reason);
-            return answer(inner, delivery, Some(&event), Vec::new(), Verdict::DeadLetter(why), stop).await;
+    match plan_safely(inner, bytes, &event).await {
+        Ok(plans) => {
+            let untaken = untaken(inner, &event, plans.is_empty());
+            Ok((facts, plans, untaken))
         }
-    };
-    if plans.is_empty() {
-        inner.metrics.unmatched(&delivery.subject);
+        Err(why) => Err(Refused { facts: Some(facts), why }),
     }
-    let ends = run_triggers(inner, delivery, &cause, plans, stop).await;
-    let only_ends: Vec<_> = ends.iter().map(|(_, end)| end.clone()).collect();
-    let verdict = verdict(&only_ends, delivery.attempt, inner.settings.max_attempts);
-    answer(inner, delivery, Some(&event), ends, verdict, stop).await;
 }
 
-/// The plans of all matching triggers. A bug in them must end with its event, and a long event must hold up no other.
+/// Why the event waits for other manifests; `None` if it does not. It waits if no trigger takes it although the
+/// manifests name its subject, or if it is for a trigger that is left out.
+fn untaken(inner: &Inner, event: &IncomingEvent, unmatched: bool) -> Option<Why> {
+    let why = |reason| Some(Why { class: UNMATCHED.into(), reason, ..Why::default() });
+    let takes = |one: &&LeftOut| one.takes(event, &inner.settings.cluster);
+    if let Some(left_out) = inner.rules.current().left_out.iter().find(takes) {
+        return why(format!("{} is left out: {}", left_out.name, left_out.why));
+    }
+    let concern = unmatched.then(|| inner.rules.concern(&event.nats_subject))?;
+    match concern {
+        Concern::Named => why(format!(
+            "no trigger in force takes an event of type {:?} and source {:?} on {}",
+            event.event_type(),
+            event.source(),
+            event.nats_subject
+        )),
+        Concern::End => None,
+        Concern::Foreign => {
+            inner.metrics.unmatched(&event.nats_subject);
+            None
+        }
+    }
+}
+
+/// Parks the event, or makes it a dead letter once its time is over.
+fn park(inner: &Inner, delivery: &Delivery, facts: &Arc<EventFacts>, why: Why) -> Verdict {
+    match inner.parked.turn(&memory_key(delivery), &delivery.subject) {
+        Turn::Wait { delay, first } => {
+            if first {
+                inner.metrics.unmatched(&delivery.subject);
+                tracing::warn!(
+                    nats.subject = delivery.subject, event.id = %masked(&facts.id), reason = %masked(&why.reason),
+                    "parked until the manifests change"
+                );
+            }
+            Verdict::Retry { delay, attempts: delivery.attempts }
+        }
+        Turn::GiveUp => {
+            job::refused(inner, facts, None, &why.reason);
+            Verdict::DeadLetter(why)
+        }
+    }
+}
+
+/// The plans of all matching triggers. A panic in them must only affect this event, and a long event must not delay
+/// others.
 async fn plan_safely(
     inner: &Arc<Inner>,
-    delivery: &Delivery,
-    event: &IncomingEvent,
+    bytes: usize,
+    event: &Arc<IncomingEvent>,
 ) -> Result<Vec<TriggerPlan>, Why> {
-    let planned = if delivery.payload.len() <= PLANNED_HERE {
+    let planned = if bytes <= PLANNED_HERE {
         catch_unwind(AssertUnwindSafe(|| plans(inner, event))).map_err(|_| "a panic".to_owned())
     } else {
-        let (inner, event) = (Arc::clone(inner), event.clone());
+        let (inner, event) = (Arc::clone(inner), Arc::clone(event));
         let apart = tokio::task::spawn_blocking(move || plans(&inner, &event));
         apart.await.map_err(|error| error.to_string())
     };
@@ -97,23 +198,23 @@ fn plans(inner: &Inner, event: &IncomingEvent) -> Vec<TriggerPlan> {
     let (cluster, policy) = (&inner.settings.cluster, &inner.settings.policy);
     let (current, earlier) = inner.rules.sets();
     let mut plans = plan::plan(event, &current, cluster, policy);
-    // The manifests may have been others when the last event of this identity came.
+    // The manifests may have been different when the last event of this identity came.
     for plan in &mut plans {
         let was_other = |set: &Arc<_>| plan::was_other(event, plan, &current, set, cluster, policy);
         if earlier.iter().any(was_other)
-            && let Ok(Action::Create { varies, .. }) = &mut plan.outcome
+            && let Ok(Action::Create { prunes_others, .. }) = &mut plan.outcome
         {
-            *varies = true;
+            *prunes_others = true;
         }
     }
     plans
 }
 
-/// Every trigger that has not ended yet, all at once.
+/// Runs all triggers that have not ended yet, at the same time.
 async fn run_triggers(
     inner: &Arc<Inner>,
     delivery: &Delivery,
-    cause: &Arc<Cause>,
+    facts: &Arc<EventFacts>,
     plans: Vec<TriggerPlan>,
     stop: &Stop,
 ) -> Vec<(String, End)> {
@@ -126,67 +227,67 @@ async fn run_triggers(
             ends.push((plan.trigger, end.clone()));
             continue;
         }
-        let (inner, cause, stop) = (Arc::clone(inner), Arc::clone(cause), stop.clone());
+        let (inner, facts, stop) = (Arc::clone(inner), Arc::clone(facts), stop.clone());
         running.spawn(async move {
             let trigger = plan.trigger.clone();
-            let end = run_trigger(&inner, &cause, plan, &stop).await;
+            let end = run_trigger(&inner, &facts, plan, &stop).await;
             (trigger, end)
         });
     }
     while let Some(ended) = running.join_next().await {
         match ended {
             Ok(end) => ends.push(end),
-            // A bug of ours in one trigger: the event is kept, and the others are not disturbed.
+            // A panic in one trigger: the event is kept, and the other triggers go on.
             Err(error) => {
                 let reason = format!("the dispatcher failed: {error}");
-                ends.push((
-                    String::new(),
-                    End::TryAgain(Why { class: "Bug".into(), reason, ..Why::default() }),
-                ));
+                let why = Why { class: "Bug".into(), reason, ..Why::default() };
+                ends.push((String::new(), again(inner, facts.attempt, why)));
             }
         }
     }
     ends
 }
 
-async fn run_trigger(inner: &Inner, cause: &Arc<Cause>, plan: TriggerPlan, stop: &Stop) -> End {
+async fn run_trigger(inner: &Inner, facts: &Arc<EventFacts>, plan: TriggerPlan, stop: &Stop) -> End {
     let trigger = &plan.trigger;
     let action = match &plan.outcome {
         Ok(action) => action,
-        Err(error) => return unplanned(inner, cause, &plan, error),
+        Err(error) => return unplanned(inner, facts, &plan, error),
     };
     match action {
         Action::Skip(_) | Action::Create { sync: SyncMode::DryRun, .. } => {
             inner.metrics.job_ended(trigger, JobOutcome::Skipped);
             End::Done
         }
-        Action::Delete { identity } => delete(inner, cause, trigger, identity, stop).await,
-        Action::Create { sync, jobs, varies } => {
-            let again = if *sync == SyncMode::OneTime { Again::Never } else { Again::Replace };
+        Action::Delete { identity } => delete(inner, facts, trigger, identity, stop).await,
+        Action::Create { sync, jobs, prunes_others } => {
+            let if_ended =
+                if *sync == SyncMode::OneTime { EndedJobPolicy::Keep } else { EndedJobPolicy::Replace };
             let mut end = End::Done;
             for job in jobs {
-                end = end.worse(job::run(inner, cause, trigger, job, again, stop).await);
+                end = end.worse(job::run(inner, facts, trigger, job, if_ended, stop).await);
             }
-            if end == End::Done && *varies {
-                end = prune(inner, &plan.identity, jobs, stop).await;
+            if end == End::Done && *prunes_others {
+                end = prune(inner, facts.attempt, &plan.identity, jobs, stop).await;
             }
             end
         }
     }
 }
 
-/// For good, but for a text that is not there: it may come.
-fn unplanned(inner: &Inner, cause: &Arc<Cause>, plan: &TriggerPlan, error: &PlanError) -> End {
+/// A planning error is permanent, except that a missing text may still come.
+fn unplanned(inner: &Inner, facts: &Arc<EventFacts>, plan: &TriggerPlan, error: &PlanError) -> End {
     let why = Why { class: format!("Plan-{}", error.stage), reason: error.to_string(), ..Why::default() };
-    let may_pass = error.stage == Stage::Missing;
-    if !may_pass || cause.attempt >= inner.settings.max_attempts {
-        job::refused(inner, cause, Some(&plan.trigger), &why.reason);
+    let end = if error.stage == Stage::Missing { again(inner, facts.attempt, why) } else { End::Failed(why) };
+    if let End::Failed(why) = &end {
+        job::refused(inner, facts, Some(&plan.trigger), &why.reason);
     }
-    if may_pass { End::TryAgain(why) } else { End::Failed(why) }
+    end
 }
 
-/// What the trigger made for this identity goes. Half of it is nothing lost: whoever gets the event next goes on.
-async fn delete(inner: &Inner, cause: &Cause, trigger: &str, identity: &Identity, stop: &Stop) -> End {
+/// Removes the trigger's Jobs of this identity. If only some are removed, the next dispatcher that gets the event
+/// removes the rest.
+async fn delete(inner: &Inner, facts: &EventFacts, trigger: &str, identity: &Identity, stop: &Stop) -> End {
     let deleted = tokio::select! {
         deleted = inner.backend.delete(identity) => deleted,
         () = stop.draining() => {
@@ -194,7 +295,7 @@ async fn delete(inner: &Inner, cause: &Cause, trigger: &str, identity: &Identity
             return End::Stopped;
         }
     };
-    let (event_id, attempt) = (&cause.id, cause.attempt);
+    let (event_id, attempt) = (&facts.id, facts.attempt);
     match deleted {
         Ok(()) => {
             inner.metrics.job_ended(trigger, JobOutcome::Deleted);
@@ -206,14 +307,16 @@ async fn delete(inner: &Inner, cause: &Cause, trigger: &str, identity: &Identity
             tracing::warn!(
                 event.id = event_id, trigger, attempt, reason = %masked(&error.to_string()), "not deleted, to be tried again"
             );
-            End::TryAgain(Why { class: "Delete".into(), reason: error.to_string(), ..Why::default() })
+            let why = Why { class: "Delete".into(), reason: error.to_string(), ..Why::default() };
+            again(inner, attempt, why)
         }
     }
 }
 
-/// What is not rendered any more for this identity goes. Its Jobs are done: a stop that lets Jobs end lets this end as well.
-async fn prune(inner: &Inner, identity: &Identity, jobs: &[PlannedJob], stop: &Stop) -> End {
-    // Without a subject all events of a source would be one thing.
+/// Removes Jobs of this identity that are not rendered any more. This event's Jobs are done, so the grace time for
+/// Jobs also covers this.
+async fn prune(inner: &Inner, attempt: u64, identity: &Identity, jobs: &[PlannedJob], stop: &Stop) -> End {
+    // Without a subject, all events of a source would have one identity.
     if identity.subject.is_empty() {
         return End::Done;
     }
@@ -225,56 +328,86 @@ async fn prune(inner: &Inner, identity: &Identity, jobs: &[PlannedJob], stop: &S
     match pruned {
         Ok(()) => End::Done,
         Err(error) => {
-            End::TryAgain(Why { class: "Prune".into(), reason: error.to_string(), ..Why::default() })
+            again(inner, attempt, Why { class: "Prune".into(), reason: error.to_string(), ..Why::default() })
         }
     }
 }
 
+/// Asks for another attempt, unless this was the last one.
+fn again(inner: &Inner, attempt: u64, why: Why) -> End {
+    if attempt < inner.settings.max_attempts {
+        return End::TryAgain(why);
+    }
+    End::Failed(Why { reason: format!("given up after {attempt} attempts: {}", why.reason), ..why })
+}
+
 async fn answer(
     inner: &Arc<Inner>,
-    delivery: &Delivery,
-    event: Option<&IncomingEvent>,
+    mut delivery: Delivery,
+    facts: Option<&EventFacts>,
     ends: Vec<(String, End)>,
     verdict: Verdict,
     stop: &Stop,
 ) {
-    let key = memory_key(delivery);
-    let gone = matches!(verdict, Verdict::Ack) && !ends.is_empty();
-    if gone || matches!(verdict, Verdict::DeadLetter(_)) {
-        // An event that never comes again must not be without its run, should this process end now.
-        inner.observer.until_kept().await;
+    let key = memory_key(&delivery);
+    // Before an event is answered for good, its runs must be stored, in case this process ends afterwards.
+    let kept = async |published_at| {
+        if let Some(facts) = facts {
+            inner.observer.until_kept(&facts.id, published_at).await;
+        }
+    };
+    // Free its bytes first, because waiting for the runs takes time.
+    if !matches!(verdict, Verdict::DeadLetter(_)) {
+        delivery.let_go();
     }
     match verdict {
         Verdict::Ack => {
-            persist("acknowledge", delivery, || delivery.ack()).await;
+            if !ends.is_empty() {
+                kept(delivery.published_at).await;
+            }
+            persist("acknowledge", &delivery, || delivery.ack()).await;
             inner.memory.forget(&key);
+            inner.parked.forget(&key);
         }
-        Verdict::Retry(delay, _) => {
+        Verdict::Retry { delay, attempts } => {
             inner.memory.keep(&key, &ends);
-            persist("give back", delivery, || delivery.nak(delay)).await;
+            if attempts > delivery.attempts {
+                persist("count the attempt of", &delivery, || inner.bus.record_attempts(&delivery, attempts))
+                    .await;
+            }
+            persist("give back", &delivery, || delivery.nak(delay)).await;
         }
-        Verdict::HandBack => {
+        // Both hand the event back. Whether it stays parked was decided before.
+        Verdict::HandBack | Verdict::Park(_) => {
             inner.memory.keep(&key, &ends);
-            persist("give back", delivery, || delivery.nak(Duration::ZERO)).await;
+            persist("give back", &delivery, || delivery.nak(Duration::ZERO)).await;
         }
         Verdict::DeadLetter(why) => {
-            let info = dead_letter_info(event, &ends, &why);
-            if dead_letter(inner, delivery, &info, stop).await {
+            let info = dead_letter_info(facts, delivery.attempts, &ends, &why);
+            let is_safe = dead_letter(inner, &delivery, &info, stop).await;
+            delivery.let_go();
+            if is_safe {
+                kept(delivery.published_at).await;
                 inner.metrics.dead_lettered(&delivery.subject);
                 inner.memory.forget(&key);
+                inner.parked.forget(&key);
                 tracing::error!(
                     nats.subject = delivery.subject, event.id = %masked(&info.event_id), class = info.class,
-                    attempts = delivery.attempt, reason = %masked(&info.reason), "dead letter"
+                    attempts = info.attempts, reason = %masked(&info.reason), "dead letter"
                 );
-                persist("end", delivery, || delivery.term()).await;
+                persist("end", &delivery, || delivery.term()).await;
+            } else {
+                inner.memory.keep(&key, &ends);
+                persist("give back", &delivery, || delivery.nak(DEAD_LETTER_AGAIN)).await;
             }
         }
     }
 }
 
-/// Until it is durable: an event must not be ended before its dead letter is safe.
+/// Stores the dead letter. The event must not be ended before this has succeeded.
 async fn dead_letter(inner: &Inner, delivery: &Delivery, info: &DeadLetterInfo, stop: &Stop) -> bool {
-    let mut pause = Duration::from_millis(200);
+    let mut pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(10));
+    let last = Instant::now() + DEAD_LETTER_WITHIN;
     loop {
         match inner.bus.dead_letter(delivery, info).await {
             Ok(()) => return true,
@@ -282,19 +415,19 @@ async fn dead_letter(inner: &Inner, delivery: &Delivery, info: &DeadLetterInfo, 
                 tracing::warn!(nats.subject = delivery.subject, error = %error, "the dead letter is not safe yet");
             }
         }
+        if Instant::now() + pauses.peek() > last {
+            return false;
+        }
         tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(10)),
+            () = tokio::time::sleep(pauses.take()) => {}
             () = stop.draining() => return false,
         }
     }
 }
 
-/// Tries an answer a few times. One that never arrives means a redelivery, which finds its Jobs ended.
-async fn persist<F: Future<Output = crate::bus::Result<()>>>(
-    what: &str,
-    delivery: &Delivery,
-    call: impl Fn() -> F,
-) {
+/// Sends an answer a few times. If it never arrives, the event is redelivered, and finds its Jobs ended.
+async fn persist<F: Future<Output = bus::Result<()>>>(what: &str, delivery: &Delivery, call: impl Fn() -> F) {
+    let mut pauses = Pauses::new(ANSWER_PAUSE, ANSWER_PAUSE * 8);
     for attempt in 1..=ANSWER_TRIES {
         match call().await {
             Ok(()) => return,
@@ -305,58 +438,68 @@ async fn persist<F: Future<Output = crate::bus::Result<()>>>(
                 );
                 return;
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(200 << attempt)).await,
+            Err(_) => tokio::time::sleep(pauses.take()).await,
         }
     }
 }
 
-fn dead_letter_info(event: Option<&IncomingEvent>, ends: &[(String, End)], why: &Why) -> DeadLetterInfo {
-    let failed = ends.iter().filter(|(_, end)| *end != End::Done).map(|(trigger, _)| trigger.clone());
+fn dead_letter_info(
+    facts: Option<&EventFacts>,
+    before: u64,
+    ends: &[(String, End)],
+    why: &Why,
+) -> DeadLetterInfo {
+    let failed = ends.iter().filter(|(trigger, end)| *end != End::Done && !trigger.is_empty());
+    let failed = failed.map(|(trigger, _)| trigger.clone());
+    let tried = ends.iter().any(|(_, end)| matches!(end, End::Failed(_)));
     DeadLetterInfo {
         reason: why.reason.clone(),
         class: why.class.clone(),
         triggers: failed.collect(),
         message: why.message.clone(),
-        customer: event.map(customer_of).unwrap_or_default(),
-        event_id: event.map(|event| event.id().to_owned()).unwrap_or_default(),
+        flow_key: facts.map(|facts| facts.flow_key.clone()).unwrap_or_default(),
+        event_id: facts.map(|facts| facts.id.clone()).unwrap_or_default(),
+        attempts: before + u64::from(tried),
         first_failed_at: None,
     }
 }
 
-fn cause(delivery: &Delivery, event: &IncomingEvent, taken_at: chrono::DateTime<Utc>) -> Cause {
-    Cause {
+fn facts_of(event: &IncomingEvent, arrived: EventFacts) -> EventFacts {
+    EventFacts {
         id: event.id().to_owned(),
         event_type: event.event_type().to_owned(),
         source: event.source().to_owned(),
         subject: event.subject().to_owned(),
-        nats_subject: delivery.subject.clone(),
         correlation_id: event.extension("correlationid"),
         traceparent: event.extension("traceparent"),
-        customer: customer_of(event),
-        customer_name: name_of(event),
-        replay: delivery.replay,
-        published_at: delivery.published_at,
-        taken_at,
-        attempt: delivery.attempt,
+        flow_key: customer::id_of(event),
+        flow_name: customer::name_of(event),
+        ..arrived
     }
 }
 
-/// Whom an event is about: the customer its data names, or its subject.
-pub(crate) fn customer_of(event: &IncomingEvent) -> String {
-    let data = event.view().get("data");
-    let field = |name: &str| data.and_then(|data| data.get(name)).and_then(Value::as_str);
-    field("customer_id").unwrap_or_else(|| event.subject()).to_owned()
+/// What is known about an event before it is parsed.
+fn arrived(delivery: &Delivery) -> EventFacts {
+    EventFacts {
+        id: String::new(),
+        event_type: String::new(),
+        source: String::new(),
+        subject: String::new(),
+        nats_subject: delivery.subject.clone(),
+        correlation_id: None,
+        traceparent: None,
+        flow_key: String::new(),
+        flow_name: String::new(),
+        replay: delivery.replay,
+        published_at: delivery.published_at,
+        taken_at: Utc::now(),
+        attempt: delivery.attempts + 1,
+        delivery: delivery.delivery_count,
+    }
 }
 
-/// The customer's name; in an event about a user `name` is the user's.
-fn name_of(event: &IncomingEvent) -> String {
-    let data = event.view().get("data");
-    let field = |name: &str| data.and_then(|data| data.get(name)).and_then(Value::as_str);
-    let own = || field("name").filter(|_| field("user_id").is_none());
-    field("customer_name").or_else(own).unwrap_or_default().to_owned()
-}
-
-/// The message, not the event: people use one event id for many events. The time tells a stream made anew apart.
+/// The key of the message, not of the event, because one event id may be used for many events. The time shows when a
+/// stream was made again.
 fn memory_key(delivery: &Delivery) -> String {
     format!("{}\n{}\n{}", delivery.subject, delivery.sequence, delivery.published_at)
 }

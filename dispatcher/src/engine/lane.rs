@@ -1,15 +1,16 @@
-//! One subject's lane: fetches what may run, hands each message to its own task, waits for all at the end.
+//! The lane of one subject: fetches what may run, gives each message to a task of its own, and waits for all tasks at
+//! the end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::stop::Stop;
 use super::{Inner, delivery};
+use job::stop::Stop;
 
-/// Messages of one lane that are in memory, at most, unless more Jobs than that may run. Most of them wait for their run to be
-/// written before they are answered.
+/// The most messages of one lane in memory, unless more Jobs than that may run. Most of them wait until their run is
+/// stored before they are answered.
 const MOST_TAKEN: usize = 256;
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ pub(super) async fn run(inner: &Arc<Inner>, subject: &str, stop: &Stop) {
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(nats.subject = subject, error = %error, "nothing can be fetched; trying on");
+                    tracing::warn!(nats.subject = subject, error = %error, "nothing can be fetched; trying again");
                 }
                 failing = true;
                 tokio::select! {

@@ -1,14 +1,15 @@
-//! Which triggers of an unfinished event have ended already, so that its redelivery runs only the others.
+//! Which triggers of an unfinished event have already ended, so that its redelivery only runs the others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::verdict::End;
 
-/// Forgetting is harmless: the backend's records, and the workers' ledgers behind them, remember too.
+/// Forgetting an event is harmless, because the backend's records and the workers' ledgers also prevent repeated
+/// work.
 const MOST_EVENTS: usize = 4096;
 
-/// By event, by trigger: how it ended.
+/// How each trigger of each event ended.
 #[derive(Debug, Default)]
 pub(super) struct Memory(Mutex<State>);
 
@@ -23,7 +24,7 @@ impl Memory {
         self.state().events.get(event).cloned().unwrap_or_default()
     }
 
-    /// Keeps the final ends of an event that will come again.
+    /// Keeps the final results of an event that will come again.
     pub(super) fn keep(&self, event: &str, ends: &[(String, End)]) {
         let ends: BTreeMap<_, _> = ends.iter().filter(|(_, end)| end.is_final()).cloned().collect();
         if ends.is_empty() {
@@ -40,7 +41,7 @@ impl Memory {
         }
     }
 
-    /// The event is answered for good.
+    /// Forgets an event that has its final answer.
     pub(super) fn forget(&self, event: &str) {
         let mut state = self.state();
         if state.events.remove(event).is_some() {

@@ -3,6 +3,7 @@
 mod action;
 mod bug;
 mod several;
+mod unmatched;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -11,17 +12,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::stop::{Stopper, channel};
 use super::*;
-use crate::backend::{Again, Cause, Outcome, Recording, Report};
-use crate::bus::{Access, Backlog, DeadLetter, Filter, Message, Settings as BusSettings};
 use crate::manifest;
 use crate::metrics::JobOutcome;
-use crate::observer::{JobRun, State, Watcher};
+use crate::observer::Watcher;
+use ::job::stop::{Stopper, channel};
+use ::job::{FailureClass, JobRun, Outcome, Report, State};
+use backend::{EndedJobPolicy, Recording};
+use bus::{Access, Backlog, DeadLetter, Filter, Message, Settings as BusSettings};
 
 const TRIGGER: &str = "customer-saved-trigger";
+const UNMATCHED_AFTER: Duration = Duration::from_secs(3);
 
-/// An engine that runs.
+/// A running engine.
 struct Ground {
     _folder: TempDir,
     bus: Bus,
@@ -40,13 +43,37 @@ impl Ground {
     }
 
     async fn with(rules: Rules, script: impl IntoIterator<Item = Outcome>, max_attempts: u64) -> Self {
+        Self::whole(rules, Cluster::default(), script, max_attempts, "customer-saved").await
+    }
+
+    /// Returns once the engine takes events of this subject.
+    async fn waiting_for(rules: Rules, subject: &str) -> Self {
+        Self::on(rules, Cluster::default(), subject).await
+    }
+
+    async fn on(rules: Rules, cluster: Cluster, subject: &str) -> Self {
+        Self::whole(rules, cluster, [], 20, subject).await
+    }
+
+    async fn whole(
+        rules: Rules,
+        cluster: Cluster,
+        script: impl IntoIterator<Item = Outcome>,
+        max_attempts: u64,
+        subject: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bus =
             Bus::open(&BusSettings::embedded(folder.path().join("queue.db")), Access::Consume).await.unwrap();
         bus.ensure_subjects(&rules.subjects()).await.unwrap();
         let (backend, metrics) = (Recording::with(script), Metrics::default());
-        let settings =
-            Settings { max_running: 4, max_attempts, cluster: Cluster::default(), policy: Policy::default() };
+        let settings = Settings {
+            max_running: 4,
+            max_attempts,
+            unmatched_after: UNMATCHED_AFTER,
+            cluster,
+            policy: Policy::default(),
+        };
         let (stopper, stop) = channel();
         let recording = Backend::Recording(backend.clone());
         let seen = Arc::new(Mutex::default());
@@ -54,9 +81,19 @@ impl Ground {
         let engine = Engine::new(bus.clone(), recording, rules, metrics.clone(), observer, settings);
         let engine = tokio::spawn(async move { engine.run(&stop).await });
         let ground = Self { _folder: folder, bus, backend, metrics, seen, stopper, engine };
-        // The bus counts what waits from the first fetch on.
-        ground.until(|left| left.iter().any(|one| one.subject == "customer-saved")).await;
+        // The bus counts waiting messages from the first fetch on.
+        ground.until(|left| left.iter().any(|one| one.subject == subject)).await;
         ground
+    }
+
+    async fn until_text(&self, part: &str) {
+        for _ in 0..1500 {
+            if self.metrics.text().contains(part) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never came: {part}");
     }
 
     async fn until(&self, is_so: impl Fn(&[Backlog]) -> bool) {
@@ -80,13 +117,20 @@ impl Ground {
         self.bus.publish(message).await.unwrap();
     }
 
-    /// Waits until the bus holds nothing more, then stops; what went to the dead letters.
+    /// Waits until the bus is empty, then stops the engine, and returns the dead letters.
     async fn settled(self) -> (Recording, Metrics, Vec<DeadLetter>) {
         self.until(|left| left.iter().all(|one| one.waiting + one.in_flight == 0)).await;
         self.stopper.drain();
         self.engine.await.unwrap();
-        let letters = self.bus.dead_letters(&Filter::default()).await.unwrap().letters;
-        (self.backend, self.metrics, letters)
+        let (mut letters, mut filter) = (Vec::new(), Filter::default());
+        loop {
+            let page = self.bus.dead_letters(&filter).await.unwrap();
+            letters.extend(page.letters);
+            match page.next {
+                Some(next) => filter.after = next,
+                None => return (self.backend, self.metrics, letters),
+            }
+        }
     }
 }
 
@@ -101,7 +145,7 @@ fn event(id: &str) -> Value {
 fn failed(reason: &str) -> Outcome {
     let report = Report::from_text(r#"{"exit_code":65}"#);
     Outcome::Failed {
-        cause: Cause::PodFailurePolicy,
+        class: FailureClass::PodFailurePolicy,
         exit_code: Some(65),
         message: reason.to_owned(),
         report,
@@ -110,7 +154,7 @@ fn failed(reason: &str) -> Outcome {
 
 fn try_again(reason: &str) -> Outcome {
     Outcome::TryAgain {
-        cause: Cause::BackoffLimitExceeded,
+        class: FailureClass::BackoffLimitExceeded,
         exit_code: Some(75),
         message: reason.to_owned(),
         report: Report::default(),
@@ -138,29 +182,18 @@ async fn observers_are_told_when_a_job_begins_and_when_it_ended() {
     let told: Vec<_> = seen
         .iter()
         .map(|run| match &run.state {
-            State::Running => (run.cause.attempt, "running"),
-            State::Ended { outcome: Outcome::TryAgain { .. }, .. } => (run.cause.attempt, "again"),
-            State::Ended { outcome: Outcome::Complete { .. }, .. } => (run.cause.attempt, "complete"),
-            State::Ended { .. } => (run.cause.attempt, "other"),
+            State::Running => (run.event.attempt, "running"),
+            State::Ended { outcome: Outcome::TryAgain { .. }, .. } => (run.event.attempt, "again"),
+            State::Ended { outcome: Outcome::Complete { .. }, .. } => (run.event.attempt, "complete"),
+            State::Ended { .. } => (run.event.attempt, "other"),
         })
         .collect();
     assert_eq!(told, [(1, "running"), (1, "again"), (2, "running"), (2, "complete")]);
     let first = &seen[0];
     assert_eq!((first.trigger.as_str(), first.image.as_str()), (TRIGGER, "knapscen/save-customer:latest"));
-    assert_eq!(first.cause.customer, "550e8400-e29b-41d4-a716-446655440000");
-    assert!(first.cause.published_at <= first.cause.taken_at && first.cause.taken_at <= first.handed_at);
+    assert_eq!(first.event.flow_key, "550e8400-e29b-41d4-a716-446655440000");
+    assert!(first.event.published_at <= first.event.taken_at && first.event.taken_at <= first.handed_at);
     assert_eq!(first.event_hash, seen[3].event_hash);
-}
-
-#[tokio::test]
-async fn an_event_that_nothing_matches_is_acknowledged_and_counted() {
-    let ground = Ground::start([], 20).await;
-    let mut other = event("e1");
-    other["type"] = json!("some.other.type");
-    ground.publish("customer-saved", other).await;
-    let (backend, metrics, letters) = ground.settled().await;
-    assert_eq!((backend.started().len(), letters.len()), (0, 0));
-    assert!(metrics.text().contains("dispatcher_events_unmatched_total{subject=\"customer-saved\"} 1"));
 }
 
 #[tokio::test]
@@ -178,6 +211,29 @@ async fn what_is_no_cloudevent_is_a_dead_letter_whole_and_holds_up_nothing() {
 }
 
 #[tokio::test]
+async fn an_event_that_no_job_can_be_given_is_a_dead_letter_whole_and_holds_up_nothing() {
+    let ground = Ground::start([], 20).await;
+    let mut large = event("large");
+    large["data"]["users"] = json!(vec![json!({"name": "Ann", "role": "admin_user"}); 20_000]);
+    for _ in 0..20 {
+        ground.publish("customer-saved", &large).await;
+        ground.publish("customer-saved", "x".repeat(900_000)).await;
+    }
+    ground.publish("customer-saved", event("e1")).await;
+    let seen = Arc::clone(&ground.seen);
+    let (backend, _, letters) = ground.settled().await;
+    assert_eq!((backend.started().len(), letters.len()), (1, 40));
+    let letter = letters.iter().find(|letter| letter.info.event_id == "large").unwrap();
+    assert_eq!(letter.payload, large.to_string().as_bytes());
+    assert_eq!(letter.info.flow_key, "550e8400-e29b-41d4-a716-446655440000");
+    assert!(letters.iter().all(|letter| letter.info.class == "TooLarge"));
+    assert!(letter.info.reason.contains("128 KiB (131072 bytes)"), "{}", letter.info.reason);
+    let seen = seen.lock().unwrap();
+    let told = seen.iter().find(|run| run.event.id == "large").unwrap();
+    assert_eq!(told.event.flow_name, "Test Company");
+}
+
+#[tokio::test]
 async fn a_loop_ends_after_32_hops() {
     let ground = Ground::start([], 20).await;
     for (id, hops) in [("e32", 32), ("e33", 33)] {
@@ -190,11 +246,11 @@ async fn a_loop_ends_after_32_hops() {
     assert_eq!(backend.started().len(), 1);
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].info.event_id.as_str(), letters[0].info.class.as_str()), ("e33", "HopLimit"));
-    // Its customer is told why nothing goes on.
+    // The customer's page shows why the flow does not go on.
     let seen = seen.lock().unwrap();
-    let told = seen.iter().find(|run| run.cause.id == "e33").unwrap();
+    let told = seen.iter().find(|run| run.event.id == "e33").unwrap();
     assert!(format!("{:?}", told.state).contains("33 hops are a loop"), "{told:?}");
-    assert_eq!(told.cause.customer, letters[0].info.customer);
+    assert_eq!(told.event.flow_key, letters[0].info.flow_key);
 }
 
 #[tokio::test]
@@ -207,7 +263,7 @@ async fn a_job_that_failed_for_good_is_a_dead_letter_with_its_own_words() {
     assert_eq!(info.reason, "exit code 65: no such tier");
     assert_eq!(info.message, r#"{"exit_code":65}"#);
     assert_eq!(info.triggers, [TRIGGER]);
-    assert_eq!(info.customer, "550e8400-e29b-41d4-a716-446655440000");
+    assert_eq!(info.flow_key, "550e8400-e29b-41d4-a716-446655440000");
     assert_eq!(letters[0].payload, event("e1").to_string().as_bytes());
 }
 
@@ -234,7 +290,7 @@ async fn after_the_last_attempt_it_is_a_dead_letter() {
         panic!("{last:?}")
     };
     assert_eq!(message, letters[0].info.reason, "and that it is not tried again");
-    assert_eq!(letters[0].attempts, 2);
+    assert_eq!(letters[0].info.attempts, 2);
 }
 
 #[tokio::test]
@@ -279,8 +335,13 @@ async fn an_event_of_several_triggers_runs_only_those_again_that_have_not_ended(
 
     let backend = Recording::with([try_again("away")]);
     let (stopper, stop) = channel();
-    let settings =
-        Settings { max_running: 4, max_attempts: 20, cluster: Cluster::default(), policy: Policy::default() };
+    let settings = Settings {
+        max_running: 4,
+        max_attempts: 20,
+        unmatched_after: UNMATCHED_AFTER,
+        cluster: Cluster::default(),
+        policy: Policy::default(),
+    };
     let recording = Backend::Recording(backend.clone());
     let engine = Engine::new(
         ground.bus.clone(),

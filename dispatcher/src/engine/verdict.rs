@@ -1,42 +1,47 @@
-//! From how the triggers of an event ended to the answer for the bus: pure.
+//! Decides from the results of an event's triggers which answer the bus gets. Pure.
 
 use std::time::Duration;
 
-use crate::backend::Outcome;
+use job::Outcome;
 
 /// How one trigger ended for one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// All its Jobs completed, or there was nothing to do.
     Done,
-    /// For good: no repeat can help.
+    /// Failed for good: a repeat cannot help.
     Failed(Why),
-    /// A repeat may help.
+    /// The attempt failed, and a repeat may help.
     TryAgain(Why),
+    /// It could not be tried, for a reason outside of the event, such as a file that is being replaced. Does not
+    /// count as an attempt.
+    Waits(Why),
+    /// No trigger in force takes the event, and a change of the manifests may bring one.
+    Parked(Why),
     /// The dispatcher stops.
     Stopped,
 }
 
-/// Why a trigger did not end well.
+/// Why a trigger did not succeed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Why {
-    /// One word for machines.
+    /// The failure class.
     pub class: String,
-    /// One sentence for people.
+    /// One sentence for operators.
     pub reason: String,
-    /// The Job's own words.
+    /// The Job's own message.
     pub message: String,
     /// The exit code of the last try.
     pub exit_code: Option<i32>,
 }
 
 impl End {
-    /// Whether a redelivery has nothing left to do for this trigger.
+    /// Whether a redelivery need not run this trigger again.
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Done | Self::Failed(_))
     }
 
-    /// The worse of two: what decides when a trigger has several Jobs.
+    /// The worse of two: it decides if a trigger has several Jobs.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {
         if other.rank() > self.rank() { other } else { self }
@@ -46,67 +51,82 @@ impl End {
         match self {
             Self::Done => 0,
             Self::Failed(_) => 1,
-            Self::TryAgain(_) => 2,
-            Self::Stopped => 3,
+            Self::Parked(_) => 2,
+            Self::Waits(_) => 3,
+            Self::TryAgain(_) => 4,
+            Self::Stopped => 5,
         }
     }
 }
 
 impl From<Outcome> for End {
     fn from(outcome: Outcome) -> Self {
-        let why = |cause: crate::backend::Cause, exit_code, reason, report: crate::backend::Report| Why {
-            class: cause.to_string(),
+        let why = |class: job::FailureClass, exit_code, reason, report: job::Report| Why {
+            class: class.to_string(),
             reason,
             message: report.as_str().to_owned(),
             exit_code,
         };
         match outcome {
             Outcome::Complete { .. } => Self::Done,
-            Outcome::Failed { cause, exit_code, message, report } => {
-                Self::Failed(why(cause, exit_code, message, report))
+            Outcome::Failed { class, exit_code, message, report } => {
+                Self::Failed(why(class, exit_code, message, report))
             }
-            Outcome::TryAgain { cause, exit_code, message, report } => {
-                Self::TryAgain(why(cause, exit_code, message, report))
+            Outcome::TryAgain { class, exit_code, message, report } if class.uses_an_attempt() => {
+                Self::TryAgain(why(class, exit_code, message, report))
+            }
+            Outcome::TryAgain { class, exit_code, message, report } => {
+                Self::Waits(why(class, exit_code, message, report))
             }
             Outcome::Stopped => Self::Stopped,
         }
     }
 }
 
-/// The answer for the bus.
+/// The answer to the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Never again.
+    /// The event is handled; it never comes again.
     Ack,
-    /// To the dead letters, with the first reason; never again.
+    /// The event becomes a dead letter with the first reason, and never comes again.
     DeadLetter(Why),
-    /// Again after a while.
-    Retry(Duration, Why),
-    /// Again at once, by whoever takes it.
+    /// The event comes again after a while.
+    Retry {
+        /// After how long.
+        delay: Duration,
+        /// The number of attempts so far.
+        attempts: u64,
+    },
+    /// The event comes again after a while, for as long as a change of the manifests may bring a trigger.
+    Park(Why),
+    /// The event comes again at once, for any dispatcher.
     HandBack,
 }
 
-/// The answer after so many deliveries, this one included.
-pub fn verdict(ends: &[End], attempt: u64, max_attempts: u64) -> Verdict {
-    if ends.contains(&End::Stopped) {
-        return Verdict::HandBack;
-    }
-    let again = ends.iter().find_map(|end| if let End::TryAgain(why) = end { Some(why) } else { None });
-    let failed = ends.iter().find_map(|end| if let End::Failed(why) = end { Some(why) } else { None });
-    match (again, failed) {
-        (Some(why), _) if attempt < max_attempts => Verdict::Retry(backoff(attempt), why.clone()),
-        (_, Some(why)) => Verdict::DeadLetter(why.clone()),
-        (Some(why), None) => {
-            let reason = format!("given up after {attempt} attempts: {}", why.reason);
-            Verdict::DeadLetter(Why { reason, ..why.clone() })
-        }
-        (None, None) => Verdict::Ack,
+/// The answer for an event that had `attempts` attempts before this delivery. A trigger without attempts left has
+/// failed.
+pub fn verdict(ends: &[End], attempts: u64) -> Verdict {
+    let first = |wanted: fn(&End) -> Option<&Why>| ends.iter().find_map(wanted).cloned();
+    let failed = first(|end| if let End::Failed(why) = end { Some(why) } else { None });
+    let parked = first(|end| if let End::Parked(why) = end { Some(why) } else { None });
+    match ends.iter().max_by_key(|end| end.rank()) {
+        Some(End::Stopped) => Verdict::HandBack,
+        Some(End::TryAgain(_)) => Verdict::Retry { delay: backoff(attempts + 1), attempts: attempts + 1 },
+        Some(End::Waits(_)) => Verdict::Retry { delay: WAIT, attempts },
+        _ => match (parked, failed) {
+            (Some(why), _) => Verdict::Park(why),
+            (None, Some(why)) => Verdict::DeadLetter(why),
+            (None, None) => Verdict::Ack,
+        },
     }
 }
 
-/// 1 s, doubling to 60 s.
-pub fn backoff(attempt: u64) -> Duration {
-    Duration::from_secs((1 << attempt.saturating_sub(1).min(6)).min(60))
+/// When an event comes again that could not be tried.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The delay after this many attempts: 1 s, doubling up to 60 s.
+pub fn backoff(attempts: u64) -> Duration {
+    Duration::from_secs((1 << attempts.saturating_sub(1).min(6)).min(60))
 }
 
 #[cfg(test)]
@@ -120,19 +140,23 @@ mod tests {
     #[test]
     fn the_answer_follows_from_how_the_triggers_ended() {
         let (done, failed, again) = (End::Done, End::Failed(why("bad")), End::TryAgain(why("away")));
+        let (waits, parked) = (End::Waits(why("no files")), End::Parked(why("no trigger")));
+        let retry = |seconds, attempts| Verdict::Retry { delay: Duration::from_secs(seconds), attempts };
         let table = [
-            (vec![], 1, Verdict::Ack),
-            (vec![done.clone(), done.clone()], 1, Verdict::Ack),
-            (vec![done.clone(), failed.clone()], 1, Verdict::DeadLetter(why("bad"))),
-            (vec![done.clone(), again.clone()], 1, Verdict::Retry(Duration::from_secs(1), why("away"))),
-            (vec![failed.clone(), again.clone()], 3, Verdict::Retry(Duration::from_secs(4), why("away"))),
-            (vec![again.clone()], 20, Verdict::DeadLetter(why("given up after 20 attempts: away"))),
-            (vec![again.clone(), failed.clone()], 20, Verdict::DeadLetter(why("bad"))),
-            (vec![again, End::Stopped], 20, Verdict::HandBack),
-            (vec![failed, End::Stopped], 1, Verdict::HandBack),
+            (vec![done.clone(), done.clone()], 0, Verdict::Ack),
+            (vec![done.clone(), failed.clone()], 0, Verdict::DeadLetter(why("bad"))),
+            (vec![done.clone(), again.clone()], 0, retry(1, 1)),
+            (vec![failed.clone(), again.clone()], 2, retry(4, 3)),
+            (vec![done.clone(), waits.clone()], 7, retry(5, 7)),
+            (vec![waits, again.clone()], 7, retry(60, 8)),
+            (vec![done, parked.clone()], 7, Verdict::Park(why("no trigger"))),
+            (vec![parked.clone(), failed.clone()], 7, Verdict::Park(why("no trigger"))),
+            (vec![parked, again.clone()], 0, retry(1, 1)),
+            (vec![again, End::Stopped], 19, Verdict::HandBack),
+            (vec![failed, End::Stopped], 0, Verdict::HandBack),
         ];
-        for (ends, attempt, expected) in table {
-            assert_eq!(verdict(&ends, attempt, 20), expected, "{ends:?}");
+        for (ends, attempts, expected) in table {
+            assert_eq!(verdict(&ends, attempts), expected, "{ends:?}");
         }
     }
 
@@ -144,7 +168,14 @@ mod tests {
 
     #[test]
     fn the_worst_job_decides_for_its_trigger() {
-        let ends = [End::Done, End::Failed(why("bad")), End::TryAgain(why("away")), End::Stopped];
+        let ends = [
+            End::Done,
+            End::Failed(why("bad")),
+            End::Parked(why("no trigger")),
+            End::Waits(why("no files")),
+            End::TryAgain(why("away")),
+            End::Stopped,
+        ];
         for (index, end) in ends.iter().enumerate() {
             for other in &ends[index..] {
                 assert_eq!(end.clone().worse(other.clone()), *other);

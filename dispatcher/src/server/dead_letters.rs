@@ -1,4 +1,4 @@
-//! Dead letters over HTTP, for the commands and for people with the admin token.
+//! Dead letters over HTTP, for the commands and for operators with the admin token.
 
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
@@ -6,12 +6,12 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::App;
 use super::operator::{act, operator};
-use crate::bus::{DeadLetter, Filter};
 use crate::operator::{Operator, Verb};
+use bus::{DeadLetter, Filter};
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
@@ -24,27 +24,28 @@ pub(super) struct Wanted {
     limit: usize,
 }
 
-/// Letters in one answer: each may hold an event of a mebibyte.
+/// The most letters in one answer; each may contain an event of a mebibyte.
 const MOST: usize = 25;
 
 const fn most() -> usize {
     MOST
 }
 
-/// Lets through only who may administer; stands before every path of this module.
-pub(super) async fn guard(State(App(app)): State<App>, request: Request, next: Next) -> Response {
-    match app.tokens.may_administer(request.headers()) {
+/// Only admits operators; it runs before every handler of this module.
+pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    match app.0.tokens.may_administer(request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refused) => *refused,
+        Err(refusal) => app.refused(refusal, request.extensions(), request.uri().path()).await,
     }
 }
 
 pub(super) async fn list(State(App(app)): State<App>, Query(wanted): Query<Wanted>) -> Response {
     let Wanted { subject, customer, reason, after, limit } = wanted;
-    let filter = Filter { subject, customer, reason, after, limit: limit.min(MOST), ..Filter::default() };
+    let filter =
+        Filter { subject, flow: customer, reason, after, limit: limit.min(MOST), ..Filter::default() };
     match app.bus.dead_letters(&filter).await {
         Ok(page) => {
-            let letters: Vec<_> = page.letters.iter().map(view).collect();
+            let letters: Vec<_> = page.letters.iter().map(DeadLetter::view).collect();
             Json(json!({ "dead_letters": letters, "next": page.next })).into_response()
         }
         Err(error) => away(&error),
@@ -53,7 +54,7 @@ pub(super) async fn list(State(App(app)): State<App>, Query(wanted): Query<Wante
 
 pub(super) async fn show(State(App(app)): State<App>, Path(number): Path<u64>) -> Response {
     match app.bus.dead_letter_by_number(number).await {
-        Ok(Some(letter)) => Json(view(&letter)).into_response(),
+        Ok(Some(letter)) => Json(letter.view()).into_response(),
         Ok(None) => none(number),
         Err(error) => away(&error),
     }
@@ -75,42 +76,16 @@ pub(super) async fn discard(State(app): State<App>, Path(number): Path<u64>, req
     }
 }
 
-/// Clients of the API may say on whose behalf they act.
+/// Clients of the API may name the person they act for.
 fn sender(request: &Request) -> Operator {
     let name = request.headers().get("x-operator").and_then(|name| name.to_str().ok());
     operator(name.unwrap_or("API"), request.extensions())
-}
-
-/// A dead letter for people and machines: its facts, and its bytes as text or base64.
-pub(crate) fn view(letter: &DeadLetter) -> Value {
-    use base64::Engine;
-    let mut view = json!({
-        "number": letter.number,
-        "subject": letter.subject,
-        "class": letter.info.class,
-        "reason": letter.info.reason,
-        "message": letter.info.message,
-        "triggers": letter.info.triggers,
-        "customer": letter.info.customer,
-        "event_id": letter.info.event_id,
-        "attempts": letter.attempts,
-        "replay": letter.replay,
-        "sequence": letter.sequence,
-        "published_at": letter.published_at,
-        "failed_at": letter.failed_at,
-        "headers": letter.headers,
-    });
-    match std::str::from_utf8(&letter.payload) {
-        Ok(text) => view["payload"] = json!(text),
-        Err(_) => view["payload_base64"] = json!(base64::prelude::BASE64_STANDARD.encode(&letter.payload)),
-    }
-    view
 }
 
 fn none(number: u64) -> Response {
     (StatusCode::NOT_FOUND, format!("there is no dead letter {number}\n")).into_response()
 }
 
-fn away(error: &crate::bus::Error) -> Response {
+fn away(error: &bus::Error) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
 }

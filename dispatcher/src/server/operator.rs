@@ -1,4 +1,4 @@
-//! What operators do over HTTP. It is done to its end and written down also where the browser has gone meanwhile.
+//! Actions of operators over HTTP. An action is completed and recorded even if the browser has disconnected.
 
 use std::net::SocketAddr;
 
@@ -7,35 +7,36 @@ use axum::http::Extensions;
 use chrono::Utc;
 
 use super::App;
-use crate::bus::{Error, Filter, Result};
 use crate::operator::{Operator, Verb};
+use bus::{Error, Filter, Result};
 
-/// Dead letters that one request handles at most.
+/// The most dead letters that one request handles.
 pub(super) const AT_ONCE: usize = 1000;
 
-/// Who sent a request.
+/// The sender of a request.
 pub(super) fn operator(name: &str, extensions: &Extensions) -> Operator {
     let address = extensions.get::<ConnectInfo<SocketAddr>>();
     let address = address.map_or_else(|| "unknown".to_owned(), |ConnectInfo(from)| from.ip().to_string());
     Operator { name: name.to_owned(), address }
 }
 
-/// How it went with many.
+/// The result for several letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) done: usize,
     pub(super) failed: usize,
-    /// There are more that match.
+    /// Whether more letters match.
     pub(super) more: bool,
 }
 
-/// One dead letter; `None` when there is none of this number. A replay says where it was published.
+/// Handles one dead letter; `None` if there is none with this number. A replay returns where it was published.
 pub(super) async fn act(app: &App, operator: Operator, verb: Verb, number: u64) -> Result<Option<u64>> {
     let app = app.clone();
     to_its_end(async move { one(&app, &operator, verb, number).await }).await
 }
 
-/// All that match and were there when it began: what a replay brings back at once is not replayed again.
+/// Handles all that match and existed at the beginning, so that a letter that comes back at once is not replayed
+/// again.
 pub(super) async fn act_on_all(app: &App, operator: Operator, verb: Verb, filter: Filter) -> Result<Tally> {
     let app = app.clone();
     to_its_end(async move { all(&app, &operator, verb, filter).await }).await

@@ -1,12 +1,11 @@
-//! The pages for people: rendered on the server, whole without a script, nothing from outside, everything from events
-//! escaped. With the one script a page follows what happens: the same address, asked for as an event stream, sends the
-//! page anew whenever it changes.
+//! The pages for people. They are rendered on the server, work without a script, load nothing from outside, and
+//! escape everything from events. With the one script, a page follows changes: the same address, requested as an
+//! event stream, sends the page again whenever it changes.
 
 mod asset;
 mod customer;
 mod customers;
 mod form;
-mod format;
 mod letter;
 mod letters;
 mod live;
@@ -14,7 +13,6 @@ mod login;
 mod logs;
 mod overview;
 mod picture;
-mod step;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -25,20 +23,18 @@ use std::borrow::Cow;
 use askama::Template;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
 #[cfg(test)]
 pub(super) use form::encoded;
-pub(super) use live::STREAMS;
-pub(super) use step::StepView;
 
 use super::App;
-use super::access::asked_for_this_machine;
-use super::session::Session;
-use crate::logging::masked;
+use crate::server::format;
+use job::masked;
 
-/// Nothing from outside, nothing inline, no frames; forms go to us.
+/// Nothing from outside, nothing inline, no frames; forms only go to us.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -51,8 +47,8 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Every page.
-pub(super) fn router() -> Router<App> {
+/// The routes of all pages.
+pub(super) fn router(app: &App) -> Router<App> {
     Router::new()
         .route("/", get(overview::show))
         .route("/customers", get(customers::show))
@@ -63,25 +59,27 @@ pub(super) fn router() -> Router<App> {
         .route("/triggers", get(triggers::show).post(triggers::explain))
         .route("/login", get(login::show).post(login::enter))
         .route("/logout", post(login::leave))
+        .route_layer(from_fn_with_state(app.clone(), live::guard))
+        .route_layer(from_fn_with_state(app.clone(), form::guard))
         .route("/page/style.css", get(asset::style))
         .route("/page/live.js", get(asset::script))
         .route("/page/icon.svg", get(asset::icon))
 }
 
-/// What the frame around every page shows, and what every page may show.
+/// What the frame around every page shows, and what every page uses.
 pub(super) struct Frame {
-    here: Place,
-    /// Dead letters; `None` where the bus does not say.
+    here: Section,
+    /// The number of dead letters; `None` if the bus does not answer.
     dead_letters: Option<u64>,
-    /// Who is logged in.
+    /// The operator who is logged in.
     operator: Option<String>,
-    /// What forms carry; empty where nobody is logged in.
+    /// The token in forms; empty if nobody is logged in.
     word: String,
 }
 
 /// The entries of the navigation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Section {
     /// `/`
     Flow,
     /// `/customers`
@@ -95,44 +93,43 @@ pub(super) enum Place {
 }
 
 impl Frame {
-    fn is(&self, place: Place) -> bool {
-        self.here == place
+    fn is(&self, section: Section) -> bool {
+        self.here == section
     }
 
-    async fn new(app: &App, headers: &HeaderMap, here: Place) -> Self {
-        let admin = app.0.tokens.admin.as_ref();
-        let session = Session::of(headers, admin);
+    async fn new(app: &App, headers: &HeaderMap, here: Section) -> Self {
+        let session = app.session(headers).await;
         Self {
             here,
             dead_letters: app.snapshot().await.dead(),
-            word: session.as_ref().map(|session| session.form_word(admin)).unwrap_or_default(),
+            word: session.as_ref().map(|session| app.0.sessions.form_word(session)).unwrap_or_default(),
             operator: session.map(|session| session.name),
         }
     }
 
-    /// How many dead letters there are, where there are some.
+    /// The number of dead letters, if there are any.
     fn dead(&self) -> Option<String> {
         self.dead_letters.filter(|count| *count > 0).map(format::short_number)
     }
 
-    /// The page of a customer; none where its address would tell what this visitor may not see.
+    /// The address of a customer's page; `None` if it would show what this visitor may not see.
     fn customer(&self, id: &str) -> Option<String> {
         (!id.is_empty() && self.text(id) == id).then(|| format!("/customers/{}", form::encoded(id)))
     }
 
-    /// Text as this visitor may see it: addresses masked for those who are not logged in.
+    /// Text for this visitor: addresses are masked unless somebody is logged in.
     fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if self.operator.is_some() { Cow::Borrowed(text) } else { masked(text) }
     }
 }
 
-/// The part of an address that brings a visitor back after the login.
+/// The part of the address that leads a visitor back after the login.
 fn login_first(path: &str) -> Response {
     let next: String = form::encoded(path);
     Redirect::to(&format!("/login?next={next}")).into_response()
 }
 
-/// A page that says what is wrong.
+/// A page with an error message.
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage {
@@ -142,17 +139,17 @@ struct ProblemPage {
 }
 
 async fn problem(app: &App, headers: &HeaderMap, status: StatusCode, title: &str, words: &str) -> Response {
-    let frame = Frame::new(app, headers, Place::Login).await;
+    let frame = Frame::new(app, headers, Section::Login).await;
     html(status, &ProblemPage { frame, title: title.to_owned(), words: words.to_owned() })
 }
 
-/// What cannot be shown because a server is away.
+/// A page that says which server is away.
 async fn away(app: &App, headers: &HeaderMap, error: &(dyn std::fmt::Display + Sync)) -> Response {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     problem(app, headers, status, "This cannot be shown now", &error.to_string()).await
 }
 
-/// A page as an answer; a failing template is a bug of ours.
+/// A page as an answer. A template that fails is our bug.
 fn html(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => {
@@ -163,14 +160,4 @@ fn html(status: StatusCode, page: &impl Template) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered\n").into_response()
         }
     }
-}
-
-/// Refuses a browser that was led here by a name that is not this machine's, where nobody has to log in.
-fn refuse_foreign_name(app: &App, headers: &HeaderMap) -> Option<Response> {
-    let known = || Session::of(headers, app.0.tokens.admin.as_ref()).is_some();
-    if !app.0.tokens.loopback || asked_for_this_machine(headers) || known() {
-        return None;
-    }
-    let text = "this page is for this machine alone: ask for it at 127.0.0.1 or localhost\n";
-    Some((StatusCode::MISDIRECTED_REQUEST, text).into_response())
 }

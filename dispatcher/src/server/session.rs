@@ -1,86 +1,168 @@
-//! Who is logged in with the admin token: a signed cookie, so that a restart or another replica knows it too.
+//! Sessions of operators who logged in with the admin token: a signed cookie, so that it survives a restart and is
+//! valid on every replica.
 //!
-//! The cookie holds an end, a random word and the name that the operator gave, all under an HMAC whose key is the admin
-//! token: a new token ends every session. Forms carry a second HMAC over the same random word, so that no other site can
-//! make a browser post one.
+//! The cookie contains an end, a random word and the operator's name, signed with an HMAC whose key is derived from
+//! the admin token: a new token ends every session. Forms contain a second HMAC over the same random word, with
+//! another key, so that no other site can make a browser post one. Sessions that ended by a logout are recorded in
+//! the history's database, where every replica sees them; without a database, a restart ends all sessions.
+//! replica sees them; without one a restart ends all sessions.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
+use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use shared::config::Secret;
 
+use super::App;
 use super::access::same;
+use history::History;
 
 const COOKIE: &str = "onboarding-session";
 
-/// How long one lasts.
+/// How long a session lasts.
 const SECONDS: i64 = 8 * 3600;
 
 /// The longest name.
 const NAME: usize = 64;
 
-/// Somebody who has shown the admin token.
+/// The keys that sign sessions, and the sessions that ended early.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    /// `None` if nobody can log in.
+    keys: Option<Keys>,
+    /// Sessions that ended early: the random word and the end of each.
+    ended: Mutex<BTreeMap<String, i64>>,
+}
+
+#[derive(Clone)]
+struct Keys {
+    cookie: Hmac<Sha256>,
+    form: Hmac<Sha256>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}
+
+/// An operator who has shown the admin token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Session {
-    /// The name that was given.
+    /// The given name.
     pub(super) name: String,
     word: String,
     ends: i64,
 }
 
-impl Session {
-    /// Begins one where the token is right.
-    pub(super) fn begin(admin: &Secret, given: &str, name: &str) -> Option<Self> {
+impl Keys {
+    /// With a signature, one can try out tokens, so the token has to be long. HKDF derives one key for each purpose.
+    fn derive(admin: &Secret, salt: &str) -> Option<Self> {
+        let derived = Hkdf::<Sha256>::new(Some(salt.as_bytes()), admin.expose().as_bytes());
+        let key = |purpose: &str| {
+            let mut key = [0; 32];
+            derived.expand(purpose.as_bytes(), &mut key).ok()?;
+            Hmac::<Sha256>::new_from_slice(&key).ok()
+        };
+        Some(Self { cookie: key("session cookie")?, form: key("session form")? })
+    }
+}
+
+impl Sessions {
+    /// If the history does not outlive this process, sessions must not either.
+    pub(super) fn new(admin: Option<&Secret>, history: &History) -> Self {
+        let salt = if history.is_in_memory() { shared::Uuid::new_v4().to_string() } else { String::new() };
+        Self { keys: admin.and_then(|admin| Keys::derive(admin, &salt)), ended: Mutex::default() }
+    }
+
+    /// A new session, for an operator who has shown the token.
+    pub(super) fn begin(name: &str) -> Session {
         let name: String = name.trim().chars().filter(|c| !c.is_control()).take(NAME).collect();
         let name = if name.is_empty() { "somebody".to_owned() } else { name };
         let word = shared::Uuid::new_v4().simple().to_string();
-        same(admin.expose(), given).then(|| Self { name, word, ends: Utc::now().timestamp() + SECONDS })
+        Session { name, word, ends: Utc::now().timestamp() + SECONDS }
     }
 
-    /// The one that a request brings.
-    pub(super) fn of(headers: &HeaderMap, admin: Option<&Secret>) -> Option<Self> {
+    /// The session of a request, even if it was ended.
+    fn brought(&self, headers: &HeaderMap) -> Option<Session> {
         let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
         let mut pairs =
             cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let value = pairs.find(|(name, _)| *name == COOKIE)?.1;
         let (content, signature) = value.rsplit_once('.')?;
-        if !same(&sign(admin?, "session", content), signature) {
+        if !same(&sign(&self.keys.as_ref()?.cookie, content), signature) {
             return None;
         }
         let mut parts = content.splitn(3, '.');
         let ends = parts.next()?.parse().ok()?;
         let word = parts.next()?.to_owned();
         let name = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(parts.next()?).ok()?).ok()?;
-        (ends > Utc::now().timestamp()).then_some(Self { name, word, ends })
+        (ends > Utc::now().timestamp()).then_some(Session { name, word, ends })
     }
 
-    /// The header that gives it to the browser.
-    pub(super) fn cookie(&self, admin: &Secret, headers: &HeaderMap) -> Option<HeaderValue> {
-        let content = format!("{}.{}.{}", self.ends, self.word, BASE64_URL_SAFE_NO_PAD.encode(&self.name));
-        let signature = sign(admin, "session", &content);
+    /// The header that sets the cookie.
+    pub(super) fn cookie(&self, session: &Session, headers: &HeaderMap) -> Option<HeaderValue> {
+        let Session { name, word, ends } = session;
+        let content = format!("{ends}.{word}.{}", BASE64_URL_SAFE_NO_PAD.encode(name));
+        let signature = sign(&self.keys.as_ref()?.cookie, &content);
         set(&format!("{content}.{signature}"), SECONDS, headers)
     }
 
-    /// What every form of it must carry.
-    pub(super) fn form_word(&self, admin: Option<&Secret>) -> String {
-        admin.map(|admin| sign(admin, "form", &self.word)).unwrap_or_default()
+    /// The token that each of its forms must contain.
+    pub(super) fn form_word(&self, session: &Session) -> String {
+        self.keys.as_ref().map(|keys| sign(&keys.form, &session.word)).unwrap_or_default()
     }
 
-    /// Whether a form is ours: it carries the word, and the browser does not say that another site sent it.
-    pub(super) fn allows(&self, admin: Option<&Secret>, given: &str, headers: &HeaderMap) -> bool {
-        !given.is_empty() && same(&self.form_word(admin), given) && from_here(headers)
+    /// Whether a form is ours: it contains the token, and the browser does not say that another site sent it.
+    pub(super) fn allows(&self, session: &Session, given: &str, headers: &HeaderMap) -> bool {
+        !given.is_empty() && same(&self.form_word(session), given) && from_here(headers)
+    }
+
+    fn is_ended(&self, session: &Session) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&session.word)
+    }
+
+    fn end(&self, session: &Session) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|_, ends| *ends > Utc::now().timestamp());
+        ended.insert(session.word.clone(), session.ends);
     }
 }
 
-/// The header that takes the cookie away.
+impl App {
+    /// The operator who is logged in.
+    pub(super) async fn session(&self, headers: &HeaderMap) -> Option<Session> {
+        let session = self.0.sessions.brought(headers)?;
+        if self.0.sessions.is_ended(&session) {
+            return None;
+        }
+        // If the database is away, this process at least knows the sessions that it ended itself.
+        let ended = self.0.history.session_ended(&session.word).await.unwrap_or(false);
+        (!ended).then_some(session)
+    }
+
+    /// Ends the session on every replica.
+    pub(super) async fn end_session(&self, session: &Session) {
+        self.0.sessions.end(session);
+        let until = DateTime::from_timestamp(session.ends, 0).unwrap_or_default();
+        if let Err(error) = self.0.history.end_session(&session.word, until).await {
+            tracing::warn!(error = %error, "other replicas, and this one after a restart, do not know that a session has ended");
+        }
+    }
+}
+
+/// The header that removes the cookie.
 pub(super) fn end(headers: &HeaderMap) -> Option<HeaderValue> {
     set("", 0, headers)
 }
 
-/// Whether the browser does not say that another site sent this; one that says nothing is believed.
+/// False if the browser says that another site sent this. A browser that says nothing is trusted.
 pub(super) fn from_here(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none")
 }
@@ -92,18 +174,18 @@ fn set(value: &str, seconds: i64, headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&cookie).ok()
 }
 
-fn sign(key: &Secret, purpose: &str, text: &str) -> String {
-    let mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).map(|mac| {
-        let mac = mac.chain_update(purpose).chain_update([0]).chain_update(text);
-        BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
-    });
-    // An HMAC takes keys of any length; should it ever not, nothing is signed alike.
-    mac.unwrap_or_else(|_| shared::Uuid::new_v4().to_string())
+fn sign(key: &Hmac<Sha256>, text: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(key.clone().chain_update(text).finalize().into_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sessions(admin: &str) -> Sessions {
+        let admin = Secret::from(admin.to_owned());
+        Sessions { keys: Keys::derive(&admin, ""), ended: Mutex::default() }
+    }
 
     fn bringing(cookie: &HeaderValue) -> HeaderMap {
         let pair = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -112,34 +194,42 @@ mod tests {
 
     #[test]
     fn a_session_is_known_again_until_anything_about_it_changes() {
-        let admin = Secret::from("s3cret".to_owned());
-        assert_eq!(Session::begin(&admin, "wrong", "Ann"), None);
-        let session = Session::begin(&admin, "s3cret", "Ann <b>\n").unwrap();
-        let cookie = session.cookie(&admin, &HeaderMap::new()).unwrap();
+        let (ours, others) = (sessions("s3cret"), sessions("other"));
+        let session = Sessions::begin("Ann <b>\n");
+        let cookie = ours.cookie(&session, &HeaderMap::new()).unwrap();
         assert!(cookie.to_str().unwrap().contains("; HttpOnly; SameSite=Strict"));
         let headers = bringing(&cookie);
-        assert_eq!(Session::of(&headers, Some(&admin)), Some(session.clone()));
+        assert_eq!(ours.brought(&headers), Some(session.clone()));
         assert_eq!(session.name, "Ann <b>");
-        assert_eq!(Session::of(&headers, Some(&Secret::from("other".to_owned()))), None);
-        assert_eq!(Session::of(&headers, None), None);
+        assert_eq!(others.brought(&headers), None);
+        assert_eq!(Sessions::default().brought(&headers), None);
         let longer = Session { ends: session.ends + 1, ..session.clone() };
-        let text = longer.cookie(&Secret::from("guess".to_owned()), &headers).unwrap();
-        assert_eq!(Session::of(&bringing(&text), Some(&admin)), None);
-        let over = Session { ends: 1, ..session };
-        assert_eq!(Session::of(&bringing(&over.cookie(&admin, &headers).unwrap()), Some(&admin)), None);
+        let text = others.cookie(&longer, &headers).unwrap();
+        assert_eq!(ours.brought(&bringing(&text)), None);
+        let over = Session { ends: 1, ..session.clone() };
+        assert_eq!(ours.brought(&bringing(&ours.cookie(&over, &headers).unwrap())), None);
+    }
+
+    #[test]
+    fn the_token_itself_is_no_key() {
+        let session = Sessions::begin("Ann");
+        let cookie = sessions("s3cret").cookie(&session, &HeaderMap::new()).unwrap();
+        let value = cookie.to_str().unwrap().split(['=', ';']).nth(1).unwrap();
+        let (content, signature) = value.rsplit_once('.').unwrap();
+        assert_ne!(sign(&Hmac::new_from_slice(b"s3cret").unwrap(), content), signature);
     }
 
     #[test]
     fn a_form_needs_the_word_of_its_own_session_and_must_come_from_here() {
-        let admin = Secret::from("s3cret".to_owned());
-        let [mine, other] = [(); 2].map(|()| Session::begin(&admin, "s3cret", "Ann").unwrap());
-        let word = mine.form_word(Some(&admin));
+        let ours = sessions("s3cret");
+        let [mine, other] = [(); 2].map(|()| Sessions::begin("Ann"));
+        let word = ours.form_word(&mine);
         let here = HeaderMap::new();
-        assert!(mine.allows(Some(&admin), &word, &here));
-        assert!(!other.allows(Some(&admin), &word, &here));
-        assert!(!mine.allows(Some(&admin), "", &here) && !mine.allows(None, "", &here));
+        assert!(ours.allows(&mine, &word, &here));
+        assert!(!ours.allows(&other, &word, &here));
+        assert!(!ours.allows(&mine, "", &here) && !Sessions::default().allows(&mine, "", &here));
         let elsewhere =
             HeaderMap::from_iter([("sec-fetch-site".parse().unwrap(), "cross-site".parse().unwrap())]);
-        assert!(!mine.allows(Some(&admin), &word, &elsewhere));
+        assert!(!ours.allows(&mine, &word, &elsewhere));
     }
 }

@@ -1,5 +1,7 @@
 //! The server over real HTTP, on the embedded bus.
 
+mod slow;
+
 use std::path::Path;
 
 use reqwest::{Client, RequestBuilder};
@@ -8,15 +10,15 @@ use tempfile::TempDir;
 
 use super::page::encoded;
 use super::*;
-use crate::backend::Recording;
-use crate::bus::{Access, DeadLetterInfo, Delivery, Filter, Message, Settings};
-use crate::engine::stop::{Stopper, channel};
-use crate::history::Keep;
 use crate::manifest;
+use backend::Recording;
+use bus::{Access, DeadLetterInfo, Delivery, Filter, Message, Settings};
+use history::Keep;
+use job::stop::{Stopper, channel};
 
 const STRUCTURED: &str = "application/cloudevents+json; charset=utf-8";
 
-/// A server that runs.
+/// A running server.
 pub(super) struct Ground {
     _folder: TempDir,
     pub(super) bus: Bus,
@@ -28,6 +30,11 @@ pub(super) struct Ground {
 
 impl Ground {
     pub(super) async fn start(tokens: Tokens) -> Self {
+        Self::start_at_most(usize::MAX, tokens).await
+    }
+
+    /// With this many connections at the same time.
+    async fn start_at_most(connections: usize, tokens: Tokens) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bus =
             Bus::open(&Settings::embedded(folder.path().join("queue.db")), Access::Consume).await.unwrap();
@@ -38,12 +45,13 @@ impl Ground {
         let backend = Backend::Recording(Recording::default());
         let history = History::in_memory(Keep::days(1)).await.unwrap();
         let (stopper, stop) = channel();
-        tokio::spawn(write(history.clone(), rules.clone(), stop.clone()));
+        tokio::spawn(write(history.clone(), stop.clone()));
         let app = App::new(AppParts {
             bus: bus.clone(),
             backend,
             rules,
             metrics,
+            parked: Parked::new(Duration::from_mins(1)),
             history: history.clone(),
             cluster: Cluster::default(),
             policy: crate::plan::Policy::default(),
@@ -52,7 +60,7 @@ impl Ground {
         });
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(serve(listener, app.router(), stop));
+        tokio::spawn(connection::serve_at_most(connections, listener, app.router(), stop));
         shared::tls::install_provider();
         Self { _folder: folder, bus, history, url, client: Client::new(), _stopper: stopper }
     }
@@ -63,6 +71,18 @@ impl Ground {
 
     pub(super) async fn get(&self, path: &str) -> (u16, String) {
         answer(self.client.get(format!("{}{path}", self.url))).await
+    }
+
+    /// The status of an answer over a connection of its own.
+    async fn fresh(&self, path: &str) -> u16 {
+        Client::new().get(format!("{}{path}", self.url)).send().await.unwrap().status().as_u16()
+    }
+
+    /// The cookie of a new session.
+    async fn logged_in(&self, token: &str) -> String {
+        let answer = self.send("/login", None, &[("token", token), ("name", "Ann")]).await;
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
     }
 
     pub(super) async fn head(&self, path: &str) -> reqwest::Response {
@@ -77,7 +97,7 @@ impl Ground {
         answer(self.client.get(format!("{}{path}", self.url)).header("Cookie", cookie)).await
     }
 
-    /// Posts a form as a browser does, and does not follow where the answer leads.
+    /// Posts a form like a browser, and does not follow the redirect.
     pub(super) async fn send(
         &self,
         path: &str,
@@ -87,7 +107,7 @@ impl Ground {
         self.form(path, form).header("Cookie", cookie.unwrap_or_default()).send().await.unwrap()
     }
 
-    /// The same, as a browser does that says from which kind of site.
+    /// The same, from a browser that says which kind of site sent the form.
     pub(super) async fn send_from(
         &self,
         site: &str,
@@ -116,7 +136,7 @@ impl Ground {
         self.bus.fetch(subject, 1).await.unwrap().remove(0)
     }
 
-    /// What a connection that is closed at once has asked for with the admin token.
+    /// The number of admin requests that a connection was answered before it was closed.
     pub(super) fn ask_and_go(&self, method: &str, path: &str, token: &str) {
         let address = self.url.strip_prefix("http://").unwrap();
         let mut connection = std::net::TcpStream::connect(address).unwrap();
@@ -141,8 +161,8 @@ impl Ground {
     }
 }
 
-async fn write(history: History, rules: Rules, stop: Stop) {
-    history.write(rules, Cluster::default(), stop).await;
+async fn write(history: History, stop: Stop) {
+    history.write(stop).await;
 }
 
 async fn answer(request: RequestBuilder) -> (u16, String) {
@@ -208,19 +228,23 @@ async fn what_cannot_be_an_event_is_refused_with_a_reason() {
     let (status, text) = answer(post("/events", other.to_string())).await;
     assert!(status == 400 && text.contains("?subject=NAME"), "{status} {text}");
     let (status, text) = answer(post("/events?subject=nobody-takes-this", other.to_string())).await;
-    assert!(status == 503 && text.contains("nobody-takes-this"), "{status} {text}");
+    assert!(status == 400 && text.contains("nobody-takes-this"), "{status} {text}");
     let (status, _) = answer(post("/events?subject=a.*", other.to_string())).await;
     assert_eq!(status, 400);
     assert_eq!(answer(post("/events?subject=customer-saved", other.to_string())).await.0, 202);
 }
 
 #[tokio::test]
-async fn an_event_of_more_than_a_mebibyte_is_too_large() {
+async fn an_event_that_no_job_can_be_given_is_refused_with_the_limit() {
     let ground = Ground::start(local()).await;
-    let mut large = event();
-    large["data"]["name"] = json!("x".repeat(MAX_EVENT_BYTES));
-    let request = ground.post("/events").header("Content-Type", STRUCTURED).body(large.to_string());
-    assert_eq!(answer(request).await.0, 413);
+    for (bytes, status) in [(130 << 10, 413), (200 << 10, 413), (2 << 20, 413), (127 << 10, 202)] {
+        let mut large = event();
+        large["data"]["name"] = json!("x".repeat(bytes));
+        let request = ground.post("/events").header("Content-Type", STRUCTURED).body(large.to_string());
+        let (answered, text) = answer(request).await;
+        assert_eq!(answered, status, "{bytes}: {text}");
+        assert!(status == 202 || text.contains("128 KiB (131072 bytes)"), "{bytes}: {text}");
+    }
 }
 
 #[tokio::test]
@@ -238,6 +262,35 @@ async fn beyond_loopback_events_need_a_token() {
         }
         assert_eq!(answer(request).await.0, expected, "{sent:?}");
     }
+}
+
+#[tokio::test]
+async fn the_handshake_of_a_webhook_sender_is_answered_where_events_are_taken() {
+    let sender = "eventemitter.example.com";
+    for (tokens, asked, allowed) in [
+        (local(), Some(sender), Some(sender)),
+        (remote(Some("s3cret"), None), Some(sender), Some(sender)),
+        (remote(Some("s3cret"), None), None, None),
+        (remote(None, None), Some(sender), None),
+    ] {
+        let ground = Ground::start(tokens).await;
+        let mut request = ground.client.request(reqwest::Method::OPTIONS, format!("{}/events", ground.url));
+        if let Some(sender) = asked {
+            request = request.header("WebHook-Request-Origin", sender).header("WebHook-Request-Rate", "120");
+        }
+        let response = request.send().await.unwrap();
+        let header =
+            |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(response.status(), 200);
+        assert_eq!(header("allow").as_deref(), Some("POST, OPTIONS"));
+        assert_eq!(header("webhook-allowed-origin").as_deref(), allowed);
+        assert_eq!(header("webhook-allowed-rate").as_deref(), allowed.map(|_| "*"));
+        assert_eq!(header("access-control-allow-origin"), None);
+    }
+    // Whoever has our consent says who it is with each event.
+    let ground = Ground::start(local()).await;
+    let post = ground.post("/events").header("Content-Type", STRUCTURED).header("Origin", sender);
+    assert_eq!(answer(post.body(event().to_string())).await.0, 202);
 }
 
 #[tokio::test]
@@ -304,7 +357,7 @@ async fn a_name_that_was_made_to_resolve_to_loopback_is_not_loopback() {
         let request = ground.post("/events").header("Content-Type", STRUCTURED).header("Host", host);
         request.body(event().to_string())
     };
-    assert_eq!(answer(publish("evil.example:8080")).await.0, 401);
+    assert_eq!(answer(publish("evil.example:8080")).await.0, 421);
     for host in ["localhost:8080", "127.0.0.1", "[::1]:8080"] {
         assert_eq!(answer(publish(host)).await.0, 202, "{host}");
     }

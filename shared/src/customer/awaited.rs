@@ -1,22 +1,22 @@
-//! Users that are registered and whose save-user run is awaited.
+//! Users that are registered and not saved yet.
 
 use uuid::Uuid;
 
 use super::{User, user_id};
-use crate::database::{Connection, Failure, Value, rows};
+use crate::database::{Connection, Failure, Statement};
 use crate::error::{Error, Result};
 
-/// Users that are recorded by one statement, at most.
+/// The most users that one statement records.
 const AT_ONCE: usize = 100;
 
-/// Records users as awaited; one of this customer that is there already stays as it is. An address of another customer's
-/// user is refused.
+/// Records users as awaited. An existing user of this customer stays unchanged. If an address belongs to another
+/// customer's user, the registration is refused.
 pub async fn await_users(database: &mut Connection, customer: Uuid, users: &[User]) -> Result<()> {
     for group in users.chunks(AT_ONCE) {
         match insert(database, customer, group).await {
             Ok(()) => {}
             Err(Failure::Other(error)) => return Err(error),
-            // Somebody is there already: one by one tells who.
+            // Some exist already; one by one shows which.
             Err(Failure::Duplicate(_)) => {
                 for user in group {
                     await_user(database, customer, user).await?;
@@ -35,30 +35,28 @@ async fn await_user(database: &mut Connection, customer: Uuid, user: &User) -> R
     }
 }
 
-/// All or, where one is there already, none.
+/// Inserts all, or none if one exists already.
 async fn insert(
     database: &mut Connection,
     customer: Uuid,
     users: &[User],
 ) -> std::result::Result<(), Failure> {
-    let sql =
-        format!("INSERT INTO users (id, customer_id, name, email, role) VALUES {}", rows(users.len(), 5));
-    let mut values: Vec<Value<'_>> = Vec::with_capacity(5 * users.len());
-    for user in users {
-        values.extend([
+    let rows = users.iter().map(|user| {
+        [
             user_id(customer, &user.email).into(),
             customer.into(),
-            user.name.as_str().into(),
+            (&*user.name).into(),
             user.email.as_str().into(),
             user.role.as_str().into(),
-        ]);
-    }
-    database.execute(&sql, &values).await.map(drop)
+        ]
+    });
+    let insert = Statement::new("INSERT INTO users (id, customer_id, name, email, role) VALUES ").rows(rows);
+    database.run(insert).await.map(drop)
 }
 
 async fn refuse_taken_email(database: &mut Connection, customer: Uuid, email: &str) -> Result<()> {
-    let owner = database.row("SELECT customer_id FROM users WHERE email = ?", &[email.into()]).await?;
-    match owner {
+    let owner = Statement::new("SELECT customer_id FROM users WHERE email = ").value(email);
+    match database.select_one(owner).await? {
         Some(row) if row.id(0)? != customer => Err(taken_email(email)),
         _ => Ok(()),
     }

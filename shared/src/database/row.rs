@@ -1,4 +1,4 @@
-//! What a query answers: rows of either kind of database.
+//! The rows that a query returns, from either kind of database.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sqlx::Row as _;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// A row of a query; columns are read by position.
+/// A row; columns are read by position.
 pub enum Row {
     /// Of a server.
     MySql(MySqlRow),
@@ -42,7 +42,7 @@ macro_rules! either {
     };
 }
 
-// Unchecked: a binary collation makes MySQL call its texts bytes, and SQLite has no time type.
+// Unchecked, because MySQL reports a text with a binary collation as bytes, and SQLite has no type for times.
 impl Row {
     /// A text or null.
     pub fn optional_text(&self, column: usize) -> Result<Option<String>> {

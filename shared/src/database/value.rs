@@ -1,10 +1,10 @@
-//! What a statement is given: values of either kind of database.
+//! The values of statements, for either kind of database.
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, NaiveDate, Utc};
-#[cfg(feature = "sqlite")]
-use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use sqlx::query::Query;
+use sqlx::{Database, Encode, Type};
 use uuid::Uuid;
 
 /// A value to bind.
@@ -18,23 +18,30 @@ pub enum Value<'a> {
     Time(DateTime<Utc>),
     /// A day.
     Date(NaiveDate),
-    /// Nothing.
+    /// NULL.
     Null,
 }
 
-/// `?, ?, ?`: the places of so many values in a statement.
+/// `?, ?, ?`: placeholders for this many values.
 pub fn marks(count: usize) -> String {
     vec!["?"; count].join(", ")
 }
 
-/// `(?, ?), (?, ?)`: so many rows of so many values.
+/// `(?, ?), (?, ?)`: placeholders for rows of values.
 pub fn rows(rows: usize, columns: usize) -> String {
     vec![format!("({})", marks(columns)); rows].join(", ")
 }
 
-/// A statement for a file, with its values.
-#[cfg(feature = "sqlite")]
-pub(super) fn bound<'q>(sql: &'q str, values: &'q [Value<'q>]) -> Query<'q, Sqlite, SqliteArguments<'q>> {
+/// A statement with its values bound.
+pub(super) fn bound<'q, D>(sql: &'q str, values: &'q [Value<'q>]) -> Query<'q, D, D::Arguments<'q>>
+where
+    D: Database,
+    &'q str: Encode<'q, D> + Type<D>,
+    i64: Encode<'q, D> + Type<D>,
+    NaiveDateTime: Encode<'q, D> + Type<D>,
+    NaiveDate: Encode<'q, D> + Type<D>,
+    Option<&'q str>: Encode<'q, D>,
+{
     values.iter().fold(sqlx::query(sql), |query, value| match value {
         Value::Text(text) => query.bind(text.as_ref()),
         Value::Integer(number) => query.bind(*number),

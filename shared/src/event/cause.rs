@@ -1,34 +1,37 @@
-//! The event that started this run, as the Job's variables tell it, and the event that follows from it.
+//! The event that caused this run, from the Job's variables, and the event that follows from it.
 //!
 //! Reads `EVENT_ID`, `EVENT_TIME`, `TRACEPARENT`, `CORRELATION_ID`, `HOP_COUNT`.
 
 use chrono::{DateTime, Utc};
 use cloudevents::{EventBuilder, EventBuilderV10};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{Announcement, Kind, MAX_HOPS, Outgoing, SOURCE, derive_id, to_json};
-use crate::config::Environment;
+use crate::config::{Described, Environment, Variables};
 use crate::error::{Error, Result};
 use crate::telemetry::TraceContext;
+use crate::variables;
 
 const MAX_ID_CHARACTERS: usize = 255;
 
-#[derive(Deserialize)]
-struct Variables {
-    event_id: Option<String>,
-    event_time: Option<String>,
-    traceparent: Option<String>,
-    correlation_id: Option<String>,
-    hop_count: Option<u32>,
+variables! {
+    struct Facts {
+        job {
+            id: Option<String> = "EVENT_ID", "its id; derived from the input where it is missing";
+            time: Option<DateTime<Utc>> = "EVENT_TIME", "its time, RFC 3339";
+            traceparent: Option<String> = "TRACEPARENT", "its trace, W3C Trace Context";
+            correlation_id: Option<String> = "CORRELATION_ID", "id of the first event of the chain";
+            hop_count: Option<u32> = "HOP_COUNT", "how many events came before it; 32 are a loop";
+        }
+    }
 }
 
 /// The causing event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// Its id; derived from the input where the Job has none.
+    /// Its id; derived from the input if the Job has none.
     pub id: String,
-    /// When it happened, if it says.
+    /// When it happened, if that is known.
     pub time: Option<DateTime<Utc>>,
     trace: TraceContext,
     correlation_id: String,
@@ -36,28 +39,28 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// From the Job's variables; `inputs` are the variables that identify the input where there is no `EVENT_ID`.
+    /// Its variables, for the help.
+    pub(crate) fn variables() -> Vec<Described> {
+        Facts::job()
+    }
+
+    /// From the Job's variables. Without `EVENT_ID`, the variables `inputs` identify the input.
     pub fn read(environment: &Environment, step: &str, inputs: &[&str]) -> Result<Self> {
-        let variables: Variables = environment.read()?;
-        let id = variables.event_id.unwrap_or_else(|| environment.identity(step, inputs).to_string());
+        let facts = Facts::read(environment)?;
+        let id = facts.id.unwrap_or_else(|| environment.identity(step, inputs).to_string());
         if id.chars().count() > MAX_ID_CHARACTERS {
             return Err(Error::input(format!("EVENT_ID has more than {MAX_ID_CHARACTERS} characters")));
         }
-        let time = match variables.event_time.as_deref().map(DateTime::parse_from_rfc3339) {
-            None => None,
-            Some(Ok(time)) => Some(time.with_timezone(&Utc)),
-            Some(Err(error)) => return Err(Error::input("EVENT_TIME is not an RFC 3339 time").because(error)),
-        };
-        let hop_count = variables.hop_count.unwrap_or(0);
+        let hop_count = facts.hop_count.unwrap_or(0);
         if hop_count >= MAX_HOPS {
             return Err(Error::input(format!("the event came over {hop_count} hops; {MAX_HOPS} are a loop")));
         }
-        let correlation_id = variables.correlation_id.unwrap_or_else(|| id.clone());
-        let trace = TraceContext::parse_or_derive(variables.traceparent.as_deref(), &correlation_id);
-        Ok(Self { id, time, trace, correlation_id, hop_count })
+        let correlation_id = facts.correlation_id.unwrap_or_else(|| id.clone());
+        let trace = TraceContext::parse_or_derive(facts.traceparent.as_deref(), &correlation_id);
+        Ok(Self { id, time: facts.time, trace, correlation_id, hop_count })
     }
 
-    /// The event that `step` emits because of this one. Same cause, step and subject: same id.
+    /// The event that `step` emits because of this one. With the same cause, step and subject it has the same id.
     pub fn follow(
         &self,
         step: &str,
@@ -82,7 +85,7 @@ impl Cause {
         Ok(Outgoing { id, nats_subject: nats_subject.to_owned(), payload: to_json(&event)? })
     }
 
-    /// The fields of the result line that say which event this was.
+    /// The fields of the result line that identify this event.
     pub fn report(&self) -> serde_json::Value {
         json!({ "id": self.id, "correlation_id": self.correlation_id, "traceparent": self.trace.to_string() })
     }
@@ -147,6 +150,7 @@ mod tests {
     #[test]
     fn hostile_variables_are_input_errors() {
         assert_eq!(cause(&[("EVENT_TIME", "yesterday")]).unwrap_err().class().exit_code(), 65);
+        assert_eq!(cause(&[("HOP_COUNT", "-1")]).unwrap_err().class().exit_code(), 65);
         assert_eq!(cause(&[("EVENT_ID", &"x".repeat(256))]).unwrap_err().class().exit_code(), 65);
     }
 }

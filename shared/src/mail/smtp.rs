@@ -1,21 +1,49 @@
-//! One mail over one SMTP connection.
+//! Sends one mail over one SMTP connection.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lettre::Message;
+use lettre::address::Envelope;
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use serde::Deserialize;
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Starttls};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::response::Severity;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use crate::config::{Environment, Secret};
-use crate::error::{Error, Result};
+use super::answer::{self, Stage};
+use super::conversation::{Conversation, Hello};
+use crate::config::{FilePath, Host, Secret};
+use crate::error::{Class, Error, Result};
+use crate::tls::{self, File, Remedy};
+use crate::variables;
 
+/// For each address of the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the connection until the server waits for the mail.
+const TALK_TIMEOUT: Duration = Duration::from_secs(90);
+/// For the answer to the end of the data, as RFC 5321 requires (4.5.3.2.6). A client that waits for a shorter time
+/// sends some mails twice.
+const HANDOVER_TIMEOUT: Duration = Duration::from_mins(10);
+/// For the answer to QUIT, which does not matter.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A server that has been silent this long may wait for a TLS handshake.
+const SILENCE: Duration = Duration::from_secs(5);
+
+const REMEDY: Remedy = Remedy {
+    ca: "SMTP_CA",
+    identity: "let it take clients without one",
+    plain: "set SMTP_TLS to starttls or none, or SMTP_PORT to its port for TLS",
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tls {
@@ -25,34 +53,35 @@ enum Tls {
     Implicit,
 }
 
-#[expect(clippy::struct_field_names, reason = "they are the names of the variables")]
-#[derive(Deserialize)]
-struct Variables {
-    smtp_server: String,
-    smtp_port: Option<u16>,
-    smtp_user: Option<String>,
-    smtp_pass: Option<Secret>,
-    smtp_tls: Option<String>,
-    smtp_ca: Option<PathBuf>,
+variables! {
+    /// Its variables.
+    pub(crate) struct Variables {
+        settings {
+            server: Option<Host> = "SMTP_SERVER", "the mail server (also SMTP_HOST)";
+            port: Option<u16> = "SMTP_PORT", "its port; 25, 587 or 465 by SMTP_TLS";
+            user: Option<Secret> = "SMTP_USER", "the user, with SMTP_PASS";
+            password: Option<Secret> = "SMTP_PASS", "the password of SMTP_USER (also SMTP_PASSWORD)";
+            tls: Option<Secret> = "SMTP_TLS", "none, opportunistic, starttls, tls";
+            ca: Option<FilePath> = "SMTP_CA", "a PEM file of a private authority";
+        }
+    }
 }
 
-/// A mail server, read and checked.
+/// A mail server with checked settings.
 pub(super) struct Settings {
-    server: String,
+    server: Host,
     port: u16,
     credentials: Option<Credentials>,
     tls: Tls,
-    parameters: TlsParameters,
+    encryption: Arc<ClientConfig>,
 }
 
 impl Settings {
-    pub(super) fn read(environment: &Environment) -> Result<Self> {
-        let variables: Variables =
-            environment.read().map_err(|error| match environment.get("SMTP_SERVER") {
-                None => Error::configuration("SMTP_SERVER is not set (nor is MAIL_DIR)"),
-                Some(_) => error,
-            })?;
-        let tls = match (variables.smtp_tls.as_deref(), variables.smtp_port) {
+    pub(super) fn new(variables: Variables) -> Result<Self> {
+        let server = variables
+            .server
+            .ok_or_else(|| Error::configuration("SMTP_SERVER is not set (nor is MAIL_DIR)"))?;
+        let tls = match (variables.tls.as_ref().map(Secret::expose), variables.port) {
             (Some("none"), _) => Tls::None,
             (Some("starttls"), _) | (None, Some(587)) => Tls::Starttls,
             (Some("tls"), _) | (None, Some(465)) => Tls::Implicit,
@@ -63,66 +92,107 @@ impl Settings {
                 ));
             }
         };
-        let port = variables.smtp_port.unwrap_or(match tls {
+        let port = variables.port.unwrap_or(match tls {
             Tls::Implicit => 465,
             Tls::Starttls => 587,
             Tls::None | Tls::Opportunistic => 25,
         });
-        let credentials = match (variables.smtp_user, variables.smtp_pass) {
-            (Some(user), Some(password)) => Some(Credentials::new(user, password.expose().to_owned())),
+        if port == 0 {
+            return Err(Error::configuration("SMTP_PORT is 0, and ports are from 1 to 65535"));
+        }
+        let credentials = match (variables.user, variables.password) {
+            (Some(user), Some(password)) => {
+                Some(Credentials::new(user.expose().to_owned(), password.expose().to_owned()))
+            }
             (None, None) => None,
             (Some(_), None) => return Err(Error::configuration("SMTP_USER is set but SMTP_PASS is not")),
             (None, Some(_)) => return Err(Error::configuration("SMTP_PASS is set but SMTP_USER is not")),
         };
-        let parameters = tls_parameters(&variables.smtp_server, variables.smtp_ca.as_deref())?;
-        Ok(Self { server: variables.smtp_server, port, credentials, tls, parameters })
+        let ca = variables.ca.as_ref().map(|path| File { variable: "SMTP_CA", path });
+        let encryption = Arc::new(tls::client_config(ca, None)?);
+        Ok(Self { server, port, credentials, tls, encryption })
     }
 
+    /// The mail is sent when the server has accepted the end of its data. From then on the server is responsible for
+    /// it.
     pub(super) async fn send(&self, message: &Message) -> Result<()> {
-        let sending = async {
-            let mut connection = self.connect().await?;
-            if let Some(credentials) = &self.credentials {
-                connection
-                    .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
-                    .await
-                    .map_err(|error| self.refused("our credentials", &error))?;
+        let body = message.formatted();
+        let mut connection = self.within(TALK_TIMEOUT, self.ready_for(message.envelope(), &body)).await?;
+        let handing_over = async {
+            let answer = connection.message(&body).await.map_err(|error| self.failed(Stage::Data, &error))?;
+            if answer.code().severity == Severity::PositiveCompletion {
+                return Ok(());
             }
-            connection
-                .send(message.envelope(), &message.formatted())
-                .await
-                .map_err(|error| self.refused("the mail", &error))?;
-            // The mail is taken; how the server says good-bye does not matter.
-            drop(connection.quit().await);
-            Ok(())
+            let message = format!("SMTP server {} did not say whether it took the mail", self.shown());
+            Err(Error::unavailable(message).because(answer.code().to_string()))
         };
-        match tokio::time::timeout(SEND_TIMEOUT, sending).await {
-            Ok(sent) => sent,
-            Err(_) => Err(Error::unavailable(format!("SMTP server {} does not answer", self.shown()))),
+        self.within(HANDOVER_TIMEOUT, handing_over).await?;
+        // The mail is accepted, so the server's goodbye does not matter.
+        drop(tokio::time::timeout(GOODBYE_TIMEOUT, connection.quit()).await);
+        Ok(())
+    }
+
+    async fn within<T>(&self, limit: Duration, talking: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::time::timeout(limit, talking).await.unwrap_or_else(|_| {
+            Err(Error::unavailable(format!("SMTP server {} does not answer", self.shown())))
+        })
+    }
+
+    /// A connection whose server waits for the data of this mail.
+    async fn ready_for(&self, envelope: &Envelope, body: &[u8]) -> Result<AsyncSmtpConnection> {
+        let mut connection = Box::pin(self.connect()).await?;
+        if let Some(credentials) = &self.credentials {
+            connection
+                .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
+                .await
+                .map_err(|error| self.failed(Stage::Login, &error))?;
         }
+        let offers = |extension, what| {
+            let is_offered = connection.server_info().supports_feature(extension);
+            let refusal = || Error::configuration(format!("SMTP server {} takes no {what}", self.shown()));
+            is_offered.then_some(()).ok_or_else(refusal)
+        };
+        let mut parameters = Vec::new();
+        let addresses = envelope.from().into_iter().chain(envelope.to());
+        if !addresses.into_iter().all(|address| AsRef::<str>::as_ref(address).is_ascii()) {
+            offers(Extension::SmtpUtfEight, "addresses beyond ASCII (SMTPUTF8)")?;
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        if !body.is_ascii() {
+            offers(Extension::EightBitMime, "text beyond ASCII (8BITMIME)")?;
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        // Not by the library's own call: if a command is refused, that call first waits for the answer to QUIT.
+        let refused = |stage| move |error: SmtpError| self.failed(stage, &error);
+        connection
+            .command(Mail::new(envelope.from().cloned(), parameters))
+            .await
+            .map_err(refused(Stage::Sender))?;
+        for recipient in envelope.to() {
+            connection
+                .command(Rcpt::new(recipient.clone(), Vec::new()))
+                .await
+                .map_err(refused(Stage::Recipient))?;
+        }
+        connection.command(Data).await.map_err(refused(Stage::Data))?;
+        Ok(connection)
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection> {
         let hello = ClientId::default();
-        let away = |error: SmtpError| self.refused("the connection", &error);
+        let away = |error: SmtpError| self.failed(Stage::Greeting, &error);
         if self.tls == Tls::Implicit {
-            return AsyncSmtpConnection::connect_tokio1(
-                (self.server.as_str(), self.port),
-                Some(CONNECT_TIMEOUT),
-                &hello,
-                Some(self.parameters.clone()),
-                None,
-            )
-            .await
-            .map_err(away);
+            let Socket { stream, peer } = self.dial().await?;
+            let stream = self.encrypted(stream).await?;
+            return talk(Conversation::new(stream, peer, Hello::Extended), &hello).await.map_err(away);
         }
-        // Our own socket: the library's waits 40 ms for each mail (Nagle against delayed acknowledgement).
-        let unreachable = |error: std::io::Error| {
-            Error::unavailable(format!("cannot reach SMTP server {}", self.shown())).because(error)
+        let (mut connection, Socket { stream, peer }) = match self.greet(&hello, Hello::Extended).await? {
+            // Not every server knows EHLO; RFC 5321, 3.2, requires HELO then.
+            Err(error) if error.status().is_some_and(|code| matches!(u16::from(code), 500 | 502 | 504)) => {
+                self.greet(&hello, Hello::Plain).await?.map_err(away)?
+            }
+            greeted => greeted.map_err(away)?,
         };
-        let stream = TcpStream::connect((self.server.as_str(), self.port)).await.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-        let mut connection =
-            AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello).await.map_err(away)?;
         let offered = connection.can_starttls();
         if self.tls == Tls::Starttls && !offered {
             return Err(Error::configuration(format!(
@@ -131,26 +201,109 @@ impl Settings {
             )));
         }
         if self.tls == Tls::Starttls || (self.tls == Tls::Opportunistic && offered) {
-            connection.starttls(self.parameters.clone(), &hello).await.map_err(away)?;
+            connection.command(Starttls).await.map_err(away)?;
+            // What came in plain text after the answer goes with it.
+            drop(connection);
+            let stream = self.encrypted(stream).await?;
+            return talk(Conversation::greeted(stream, peer), &hello).await.map_err(away);
         }
         Ok(connection)
     }
 
-    fn refused(&self, what: &str, error: &SmtpError) -> Error {
-        let message = format!("SMTP server {} refused {what}", self.shown());
-        let cause = error.to_string();
-        // 530, 534, 535, 538: authentication is asked for or failed (RFC 4954).
-        let authentication =
-            error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535 | 538));
-        if authentication || error.is_client() || (what == "our credentials" && error.is_permanent()) {
-            Error::configuration(message).because(cause)
-        } else if error.is_permanent() {
-            Error::input(message).because(cause)
-        } else if error.is_transient() {
-            Error::unavailable(message).because(cause)
-        } else {
-            Error::unavailable(format!("cannot talk to SMTP server {}", self.shown())).because(cause)
+    /// A connection after the greeting with a second handle of its socket, or the server's refusal.
+    async fn greet(
+        &self,
+        hello: &ClientId,
+        how: Hello,
+    ) -> Result<std::result::Result<(AsyncSmtpConnection, Socket), SmtpError>> {
+        let Socket { stream, peer } = self.dial().await?;
+        let (stream, other) = twice(stream).map_err(|error| self.unreachable(error))?;
+        let silence = async {
+            tokio::time::sleep(SILENCE).await;
+            if !self.speaks_tls().await {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            greeted = talk(Conversation::new(stream, peer, how), hello) => {
+                Ok(greeted.map(|connection| (connection, Socket { stream: other, peer })))
+            }
+            () = silence => Err(Error::configuration(format!(
+                "SMTP server {} speaks TLS from the first byte on this port: set SMTP_TLS=tls",
+                self.shown()
+            ))),
         }
+    }
+
+    /// Our own socket, because the library's waits 40 ms for each mail (Nagle with delayed acknowledgement).
+    async fn dial(&self) -> Result<Socket> {
+        let dialled = async {
+            let mut failure = io::Error::from(io::ErrorKind::NotFound);
+            for peer in tokio::net::lookup_host((self.server.as_str(), self.port)).await? {
+                match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer)).await {
+                    Ok(Ok(stream)) => return stream.set_nodelay(true).map(|()| Socket { stream, peer }),
+                    Ok(Err(error)) => failure = error,
+                    Err(_) => failure = io::ErrorKind::TimedOut.into(),
+                }
+            }
+            Err(failure)
+        };
+        dialled.await.map_err(|error| self.unreachable(error))
+    }
+
+    fn unreachable(&self, error: io::Error) -> Error {
+        Error::unavailable(format!("cannot reach SMTP server {}", self.shown())).because(error)
+    }
+
+    /// Our own TLS, because the answers under the library's cannot be mended.
+    async fn encrypted(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+        let server = format!("SMTP server {}", self.shown());
+        self.handshake(stream).await.map_err(|error| {
+            let passing =
+                || Error::unavailable(format!("cannot talk to {server}")).because(error.to_string());
+            tls::failure(&server, &error, REMEDY).unwrap_or_else(passing)
+        })
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(self.server.as_str().to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(self.encryption.clone()).connect(name, stream).await
+    }
+
+    /// Whether a server without a greeting waits for a TLS handshake.
+    async fn speaks_tls(&self) -> bool {
+        let handshake = async {
+            let Socket { stream, .. } = self.dial().await.ok()?;
+            Some(self.handshake(stream).await)
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
+            Ok(Some(Ok(_))) => true,
+            Ok(Some(Err(error))) => tls::is_spoken(&error),
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    fn failed(&self, stage: Stage, error: &SmtpError) -> Error {
+        let server = format!("SMTP server {}", self.shown());
+        if let Some(error) = tls::failure(&server, error, REMEDY) {
+            return error;
+        }
+        let cause = error.to_string();
+        let Some(code) = error.status() else {
+            let class = if error.is_client() { Class::Configuration } else { Class::Unavailable };
+            return Error::of(class, format!("cannot talk to {server}")).because(cause);
+        };
+        let words = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let (class, about) = answer::about(stage, code.into(), &words);
+        let what = match stage {
+            Stage::Greeting => "the connection",
+            Stage::Login => "our credentials (SMTP_USER, SMTP_PASS)",
+            Stage::Sender => "the sender (SMTP_FROM)",
+            Stage::Recipient => "the recipient",
+            Stage::Data => "the mail",
+        };
+        Error::of(class, format!("{server} refused {what}: {about}")).because(cause)
     }
 
     fn shown(&self) -> String {
@@ -158,17 +311,23 @@ impl Settings {
     }
 }
 
-fn tls_parameters(server: &str, ca: Option<&Path>) -> Result<TlsParameters> {
-    let mut builder =
-        TlsParameters::builder(server.to_owned()).certificate_store(CertificateStore::WebpkiRoots);
-    if let Some(path) = ca {
-        for certificate in crate::tls::certificates(path)? {
-            let certificate = Certificate::from_der(certificate.to_vec()).map_err(|error| {
-                Error::configuration(format!("cannot use the certificate file {}", path.display()))
-                    .because(error)
-            })?;
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    builder.build_rustls().map_err(|error| Error::configuration("cannot set up TLS for SMTP").because(error))
+/// A socket and the server's address.
+struct Socket {
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+/// Two handles of one socket: the library does not give back the one that it gets, and STARTTLS needs it.
+fn twice(stream: TcpStream) -> io::Result<(TcpStream, TcpStream)> {
+    let stream = stream.into_std()?;
+    let other = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, TcpStream::from_std(other)?))
+}
+
+/// Reads the greeting, and greets.
+async fn talk(
+    conversation: impl AsyncTokioStream + 'static,
+    hello: &ClientId,
+) -> std::result::Result<AsyncSmtpConnection, SmtpError> {
+    AsyncSmtpConnection::connect_with_transport(Box::new(conversation), hello).await
 }

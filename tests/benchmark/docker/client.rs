@@ -8,10 +8,10 @@ use serde_json::Value;
 use tests::block_on;
 use tests::stack::Stack;
 
-/// For the next customer of many at once, whose Jobs all wait for their places.
+/// A limit for the next one of many customers at once, whose Jobs wait for their places.
 const LIMIT: Duration = Duration::from_mins(30);
 
-/// It hears of what is published from when it was made.
+/// It receives what is published after it was created.
 pub(super) struct Client {
     context: jetstream::Context,
     onboarded: Subscriber,
@@ -20,7 +20,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn of(stack: &Stack) -> Self {
         let server: ServerAddr = stack.nats().parse().expect("an address");
-        // The library connects without what the address says of the user.
+        // The library ignores the user in the address when it connects.
         let [user, password] = [server.username(), server.password()].map(Option::unwrap_or_default);
         let options = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
         block_on(async {
@@ -31,7 +31,7 @@ impl Client {
         })
     }
 
-    /// Publishes registrations as fast as the stream takes them.
+    /// Publishes registrations as fast as the stream accepts them.
     pub(super) fn publish(&self, registrations: &[Value]) {
         block_on(async {
             for event in registrations {
@@ -41,7 +41,7 @@ impl Client {
         });
     }
 
-    /// Waits for so many more customers. The event tells of each: asking for it would take time from those that work.
+    /// Waits for this many more customers. It counts events, because asking the dispatcher would slow it down.
     pub(super) fn until_onboarded(&mut self, customers: usize) {
         for _ in 0..customers {
             let next = block_on(async { tokio::time::timeout(LIMIT, self.onboarded.next()).await });

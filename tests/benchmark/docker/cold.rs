@@ -15,7 +15,7 @@ pub(super) fn measure(size: Size) -> Vec<Figure> {
         let started = Instant::now();
         let stack = Stack::up_without_build(Kind::Single);
         let up = started.elapsed();
-        // Not part of it: whoever tries the stack looks at its page.
+        // Not measured: people who try the stack look at its page.
         let mut client = Client::of(&stack);
         let started = Instant::now();
         stack.publish(&[]);

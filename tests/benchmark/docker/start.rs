@@ -1,10 +1,11 @@
 //! How soon the stack's Jobs start: one registration at a time, and many at once.
 //!
-//! For each container of a Job: from the moment at which the stream stored its event to the moment at which the engine
-//! says that its program was started. The first is the stream's own time of the message, which the dispatcher keeps in
-//! the history; the second is `State.StartedAt`, which the engine writes down when the start is done: a quick worker may
-//! have done its work by then. Both are times of the engine's machine, whoever publishes. The wait for a place is part of
-//! it: one registration at a time has hardly any, many at once have little else.
+//! Measured for each container of a Job: from the moment at which the stream stored its event to the moment at which
+//! the engine reports that its program was started. The first is the stream's time of the message, which the
+//! dispatcher keeps in the history. The second is `State.StartedAt`, which the engine writes when the start is
+//! complete: a quick worker may have done its work by then. Both are times of the engine's machine, wherever the
+//! client runs. The wait for a place is included: one registration at a time has almost none, many at once have
+//! little else.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ pub(super) fn measure(size: Size) -> Vec<Figure> {
     for round in 0..=size.pick(2, 20) {
         let floor = null_container(&stack);
         let starts = starts(&stack, &mut client, 1);
-        // The first one only warms up.
+        // The first round only warms up.
         if round > 0 {
             null.add(floor);
             for start in starts {
@@ -70,7 +71,8 @@ fn null_container(stack: &Stack) -> f64 {
     milliseconds(took.to_std().expect("it was started"))
 }
 
-/// Registers so many and waits until they are onboarded; for each of their Jobs the milliseconds until its start.
+/// Registers this many, and waits until they are onboarded. Returns the milliseconds until the start of each of their
+/// Jobs.
 fn starts(stack: &Stack, client: &mut Client, customers: usize) -> Vec<f64> {
     let events = registrations(customers);
     client.publish(&events);
@@ -79,7 +81,7 @@ fn starts(stack: &Stack, client: &mut Client, customers: usize) -> Vec<f64> {
         let stored = stored(stack, &events);
         let starts = stack.jobs().into_iter().filter_map(|job| {
             let took = job.started_at() - stored.get(job.label(EVENT_LABEL))?;
-            // Negative where it was not started yet.
+            // Negative if it had not started yet.
             took.to_std().ok().map(milliseconds)
         });
         let starts: Vec<_> = starts.collect();
@@ -92,7 +94,7 @@ fn stored(stack: &Stack, registrations: &[Value]) -> BTreeMap<String, DateTime<U
     let customers = registrations.iter().filter_map(|event| event["subject"].as_str());
     let customers: Vec<_> = customers.map(|customer| format!("'{customer}'")).collect();
     let rows = stack.rows(&format!(
-        "SELECT event_id, CONCAT(published_at, 'Z') FROM job_runs WHERE customer_id IN ({})",
+        "SELECT event_id, CONCAT(published_at, 'Z') FROM job_runs WHERE flow_key IN ({})",
         customers.join(", ")
     ));
     let rows = rows.iter().filter_map(|row| row.split_once('\t'));

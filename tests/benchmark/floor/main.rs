@@ -1,4 +1,5 @@
-//! What any program must do to save a customer's last user: the statements of `save-user`, in its order, and its event, with packets made by hand.
+//! The minimum for saving a customer's last user: the statements of `save-user` in its order, and its event, in
+//! packets made by hand.
 //!
 //! Nothing is prepared, no library is loaded, one buffer is written at a time. It reads the variables of a `save-user` Job.
 
@@ -12,7 +13,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let read = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
-    // Both handshakes at once: the broker answers while the database is asked.
+    // Both handshakes at the same time: the broker answers while the database works.
     let mut broker = nats::Connection::start(read("NATS_SERVER")?.trim_start_matches("nats://"))?;
     let mut database = mysql::Connection::open(
         &format!("{}:{}", read("DB_HOST")?, read("DB_PORT")?),

@@ -43,7 +43,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Runs a text query, or several, and reads all that follows.
+    /// Runs one or several text queries, and reads all results.
     pub(crate) fn run(&mut self, sql: &str) -> Result<()> {
         self.send(0, &[b"\x03", sql.as_bytes()].concat())?;
         while self.ended()? & MORE_RESULTS != 0 {}

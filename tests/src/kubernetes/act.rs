@@ -1,4 +1,4 @@
-//! What each verb does to the objects, and the two questions beside them.
+//! What each verb does to the objects, and the two kinds of access reviews.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) fn act(
     match method.as_str() {
         "GET" if is_watch(queries) => watch(shared, target, queries),
         "GET" if target.name.is_empty() => list(shared, target, queries),
-        "GET" if target.sub == "log" => log(shared, target),
+        "GET" if target.sub == "log" => log(shared, target, queries),
         "GET" => get(shared, target),
         "POST" if target.plural == "selfsubjectaccessreviews" => {
             let mut review = body.clone();
@@ -43,19 +43,44 @@ fn get(shared: &Shared, target: &Target) -> Response {
     }
 }
 
-/// What the Hand put into an annotation of the Pod.
-fn log(shared: &Shared, target: &Target) -> Response {
-    match shared.state().store.get("pods", &target.namespace, &target.name) {
-        Some(pod) => pod["metadata"]["annotations"]["tests/log"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-            .into_response(),
-        None => missing(target),
+/// The Hand writes it into an annotation of the Pod. One of several containers must be named, and a waiting one has
+/// no output.
+fn log(shared: &Shared, target: &Target, queries: &Queries) -> Response {
+    let Some(pod) = shared.state().store.get("pods", &target.namespace, &target.name).cloned() else {
+        return missing(target);
+    };
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let names: Vec<_> = containers.filter_map(|container| container["name"].as_str()).collect();
+    let container = match queries.get("container") {
+        Some(name) if names.contains(&name.as_str()) => name.as_str(),
+        Some(name) => {
+            let message = format!("container {name} is not valid for pod {}", target.name);
+            return failure(400, "BadRequest", &message);
+        }
+        None if names.len() > 1 => {
+            let message = format!(
+                "a container name must be specified for pod {}, choose one of: [{}]",
+                target.name,
+                names.join(" ")
+            );
+            return failure(400, "BadRequest", &message);
+        }
+        None => names.first().copied().unwrap_or_default(),
+    };
+    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let waiting = statuses
+        .filter(|status| status["name"] == container)
+        .find_map(|status| status["state"]["waiting"]["reason"].as_str());
+    if let Some(reason) = waiting {
+        let message =
+            format!("container \"{container}\" in pod \"{}\" is waiting to start: {reason}", target.name);
+        return failure(400, "BadRequest", &message);
     }
+    let log = &pod["metadata"]["annotations"]["tests/log"];
+    log.as_str().unwrap_or_default().to_owned().into_response()
 }
 
-/// A token for a service account; from now on nobody is let in without it.
+/// A token for a service account; from now on every call needs a token.
 fn token(shared: &Shared, target: &Target) -> Response {
     let mut state = shared.state();
     if state.store.get(&target.plural, &target.namespace, &target.name).is_none() {
@@ -109,9 +134,12 @@ fn create(shared: &Shared, target: &Target, queries: &Queries, body: &Value) -> 
     {
         return failure(code, if code == 400 { "BadRequest" } else { "Invalid" }, &message);
     }
+    if shared.state().of_sveltos {
+        rules::complete_as_sveltos(&target.plural, &mut object);
+    }
     let by = queries.get("fieldManager").cloned().unwrap_or_default();
     object["metadata"]["managedFields"] = json!([{"manager": by, "operation": "Update"}]);
-    // One look and one write: of two that come at once the second finds the first.
+    // Check and write under one lock: of two calls at the same time, the second one finds the first one's object.
     let mut state = shared.state();
     if state.store.get(&target.plural, &target.namespace, &name).is_some() {
         drop(state);
@@ -126,7 +154,7 @@ fn create(shared: &Shared, target: &Target, queries: &Queries, body: &Value) -> 
     state.store.put(&target.plural, &target.namespace, &name, object);
     let mut made = state.store.get(&target.plural, &target.namespace, &name).cloned().unwrap_or_default();
     if target.plural == "jobs" {
-        // The version of its creation has the uid in it, as in one transaction.
+        // Its version at creation contains the uid, as in one transaction.
         let uid = made["metadata"]["uid"].clone();
         rules::complete_job(&mut made, &uid);
         state.store.amend(&target.plural, &target.namespace, &name, &made);
@@ -155,7 +183,10 @@ fn patch(shared: &Shared, target: &Target, body: &Value) -> Response {
         return respond::changed(target);
     }
     let mut new = old.clone();
-    let body = if target.sub == "status" { json!({"status": body["status"]}) } else { body.clone() };
+    let mut body = if target.sub == "status" { json!({"status": body["status"]}) } else { body.clone() };
+    if state.of_sveltos && target.plural.starts_with("event") {
+        body["status"].as_object_mut().map(|status| status.remove("conditions"));
+    }
     merge(&mut new, &body);
     if target.plural == "jobs"
         && target.sub == "status"
@@ -200,7 +231,7 @@ fn delete(shared: &Shared, target: &Target, body: &Value) -> Response {
         }
     }
     if target.plural == "jobs" && body["propagationPolicy"] != "Background" {
-        // What Kubernetes does for a Job by default, and nobody wants: its Pods stay.
+        // Kubernetes' unwanted default for Jobs: their Pods stay.
         state.store.orphan(&object["metadata"]["uid"]);
     }
     let removed = state.store.remove(&target.plural, &target.namespace, &target.name);
@@ -209,7 +240,7 @@ fn delete(shared: &Shared, target: &Target, body: &Value) -> Response {
     respond::object(200, &removed.unwrap_or_default())
 }
 
-/// Whether label and field selectors fit.
+/// Whether label and field selectors match.
 pub(super) fn fits(object: &Value, queries: &Queries) -> bool {
     let each = |name: &str, fits: &dyn Fn(&str, Option<&str>) -> bool| {
         let selector = queries.get(name).map(String::as_str).unwrap_or_default();

@@ -1,15 +1,15 @@
-//! What an API server can do to a call instead of answering it well.
+//! Faults of an API server.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// An effect on calls that fit.
+/// An effect on matching calls.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// What the call begins with, such as `POST jobs`.
+    /// The beginning of the call, such as `POST jobs`.
     pub call: String,
-    /// How many calls it is for.
+    /// For how many calls.
     pub times: usize,
     /// What happens to them.
     pub effect: Effect,
@@ -18,7 +18,7 @@ pub struct Fault {
 /// What happens to a call.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Answered with this status and body; nothing is done.
+    /// It is answered with this status and body, and nothing is done.
     Answer {
         /// The status code.
         code: u16,
@@ -27,7 +27,9 @@ pub enum Effect {
         /// Seconds in `Retry-After`.
         retry_after: Option<u64>,
     },
-    /// The answer breaks off; nothing is done.
+    /// An admission policy removes all labels from a new object.
+    WithoutLabels,
+    /// The answer breaks off, and nothing is done.
     Cut,
     /// It is done, and the answer breaks off.
     DoneThenCut,
@@ -48,7 +50,7 @@ impl Fault {
 }
 
 impl Effect {
-    /// Priority and fairness has no place for it: plain text, as the real one answers.
+    /// Priority and fairness rejects it: plain text, like the real one.
     pub fn throttled(seconds: u64) -> Self {
         let body = "Too many requests, please try again later.\n".to_owned();
         Self::Answer { code: 429, body, retry_after: Some(seconds) }
@@ -64,7 +66,7 @@ impl Effect {
         Self::status(403, "Forbidden", &message, &Value::Null)
     }
 
-    /// The namespace is on its way out.
+    /// The namespace is being removed.
     pub fn terminating(namespace: &str) -> Self {
         let message = format!(
             "jobs.batch \"a\" is forbidden: unable to create new content in namespace {namespace} because it is being terminated"
@@ -81,7 +83,7 @@ impl Effect {
         Self::status(409, "Conflict", message, &Value::Null)
     }
 
-    /// The version is too old, as a watch is told in its answer's status.
+    /// The version is too old; a watch gets this as a status inside its answer.
     pub fn expired() -> Self {
         Self::status(410, "Expired", "too old resource version: 1 (2)", &Value::Null)
     }

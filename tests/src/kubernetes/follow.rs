@@ -1,4 +1,4 @@
-//! A watch: told of what happens until nobody listens.
+//! A watch: sends what happens until the client disconnects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::respond::{Piece, stream};
 use super::serve::{Queries, Target};
 use super::store::Change;
 
-/// How often an idle watch is told the newest version.
+/// How often an idle watch sends the newest version.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn watch(shared: &Arc<Shared>, target: &Target, queries: &Queries) -> Response {
@@ -42,12 +42,12 @@ struct Watcher {
     queries: Queries,
     lines: mpsc::Sender<Piece>,
     versions: watch::Receiver<u64>,
-    /// As it was when the call was taken.
+    /// The state when the call was made.
     cut: watch::Receiver<u64>,
 }
 
 impl Watcher {
-    /// Until nobody listens, the history is gone, or it is cut.
+    /// Until the client disconnects, the history is gone, or it is cut.
     async fn run(mut self, mut from: u64) {
         loop {
             self.versions.borrow_and_update();

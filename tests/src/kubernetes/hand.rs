@@ -1,8 +1,8 @@
-//! Plays the Job controller and the kubelet, through the API alone: on the stand-in and on a real cluster alike.
+//! Plays the Job controller and the kubelet, only through the API: on the stand-in and on a real cluster.
 //!
-//! On a real cluster the Jobs that it is to play for have `managedBy`, so that the built-in controller leaves them alone, and a
-//! scheduler that there is none of. What it writes keeps the rules of Kubernetes 1.30 and newer: a Job ends only after the
-//! condition that announces the end, with its times, and with no Pod counted as active.
+//! On a real cluster, the Jobs that it plays have `managedBy`, so that the built-in controller ignores them, and a
+//! scheduler that does not exist. What it writes follows the rules of Kubernetes 1.30 and newer: a Job ends only
+//! after the condition that announces the end, with its times, and with no active Pod.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use super::rules::now;
 use crate::{block_on, wait};
 
-/// By this the stand-in knows it.
+/// The stand-in recognises it by this.
 pub(super) const AGENT: &str = "tests-hand";
 
-/// Writes what a controller and a kubelet would.
+/// Writes what a controller and a kubelet would write.
 pub struct Hand {
     client: kube::Client,
 }
@@ -29,7 +29,7 @@ pub struct Ended<'a> {
     pub code: i32,
     /// Its termination message.
     pub message: &'a str,
-    /// Why the Job has failed by it, as in its condition; empty where it has not, or is complete.
+    /// The reason in the Job's condition if the Job failed; empty if it did not fail, or is complete.
     pub failure: &'a str,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Ended<'a> {
 }
 
 impl Hand {
-    /// On the cluster of this kubeconfig, or of the usual places.
+    /// On the cluster of this kubeconfig, or of the usual ones.
     pub fn on(kubeconfig: Option<&Path>) -> Self {
         let client = block_on(async {
             let mut config = match kubeconfig {
@@ -64,7 +64,7 @@ impl Hand {
         Self { client }
     }
 
-    /// Makes a call that must work; nothing where there is no such object.
+    /// Makes a call that must succeed; `None` if there is no such object.
     pub fn call(&self, method: &Method, path: &str, body: &Value) -> Option<Value> {
         match self.try_call(method, path, body) {
             Ok(object) => Some(object),
@@ -87,14 +87,14 @@ impl Hand {
         self.call(&Method::GET, path, &Value::Null)
     }
 
-    /// A namespace, made now.
+    /// A namespace, created now.
     pub fn make_namespace(&self, name: &str) {
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
             "labels": {"app.kubernetes.io/managed-by": "knapscen-tests"}}});
         self.call(&Method::POST, "/api/v1/namespaces", &body).expect("a namespace");
     }
 
-    /// Removes a namespace with all that is in it. Where no controller empties it that is done here.
+    /// Removes a namespace with its contents. If no controller empties it, this does.
     pub fn remove_namespace(&self, name: &str) {
         let path = format!("/api/v1/namespaces/{name}");
         for (prefix, plural) in [("apis/batch/v1", "jobs"), ("api/v1", "pods"), ("api/v1", "events")] {
@@ -127,7 +127,7 @@ impl Hand {
         names.map(str::to_owned).collect()
     }
 
-    /// Waits until there is a Job of this name that has not been seen before.
+    /// Waits for a Job with this name that was not seen before.
     pub fn until_job(&self, namespace: &str, name: &str, before: Option<&Value>) -> Value {
         wait::until(wait::LIMIT, &format!("there is a Job {name}"), || {
             let job = self.job(namespace, name)?;
@@ -135,7 +135,7 @@ impl Hand {
         })
     }
 
-    /// Makes a Pod for the Job and runs it. Gives the Pod's name.
+    /// Creates a Pod for the Job and runs it. Returns the Pod's name.
     pub fn start(&self, job: &Value) -> String {
         let pod = self.make_pod(job);
         let (started, container) = (now(), container(job));
@@ -146,7 +146,7 @@ impl Hand {
         pod
     }
 
-    /// Makes a Pod that does not start, with this status.
+    /// Creates a Pod that does not start, with this status.
     pub fn start_badly(&self, job: &Value, status: &Value) -> String {
         let pod = self.make_pod(job);
         self.patch_pod(job, &pod, status);
@@ -196,7 +196,7 @@ impl Hand {
         }));
     }
 
-    /// Removes the Job, as its `ttlSecondsAfterFinished` or a person does.
+    /// Removes the Job, like its `ttlSecondsAfterFinished` or a person.
     pub fn remove_job(&self, job: &Value) {
         self.call(&Method::DELETE, &path_of(job), &json!({"propagationPolicy": "Background"}));
     }
@@ -207,7 +207,7 @@ impl Hand {
         self.call(&Method::PATCH, &path_of(job), &change).expect("the Job");
     }
 
-    /// Tells of something that happened to an object.
+    /// Reports something that happened to an object.
     pub fn tell(&self, object: &Value, reason: &str, message: &str) {
         let namespace = text(object, "/metadata/namespace");
         let event = json!({
@@ -222,7 +222,7 @@ impl Hand {
 
     fn started(&self, job: &Value) -> Value {
         let current = self.get(&path_of(job)).unwrap_or_default();
-        // Once set it may not be changed.
+        // Once set, it must not change.
         Some(current["status"]["startTime"].clone())
             .filter(|time| !time.is_null())
             .unwrap_or_else(|| json!(now()))

@@ -1,4 +1,4 @@
-//! What was asked, in order.
+//! The calls, in order.
 
 /// One call.
 #[derive(Debug, Clone)]
@@ -7,6 +7,8 @@ pub(super) struct Call {
     pub(super) words: String,
     pub(super) query: String,
     pub(super) asked: Asked,
+    /// The header `User-Agent`.
+    pub(super) agent: String,
     /// The answer's status, once it is known.
     pub(super) code: Option<u16>,
 }
@@ -18,18 +20,18 @@ pub struct Asked {
     pub verb: String,
     /// The API group; empty for the core.
     pub group: String,
-    /// The resource, and what is below it: `pods/log`.
+    /// The resource and the subresource: `pods/log`.
     pub resource: String,
-    /// The namespace; empty for all of them, and for what has none.
+    /// The namespace; empty for all of them, and for resources without one.
     pub namespace: String,
 }
 
-/// All calls, by when they were carried out.
+/// All calls, in the order in which they were carried out.
 #[derive(Debug, Default)]
 pub(super) struct Record(Vec<Call>);
 
 impl Record {
-    /// A call is about to be carried out. Gives its number.
+    /// A call is about to be carried out. Returns its number.
     pub(super) fn begin(&mut self, call: Call) -> usize {
         self.0.push(call);
         self.0.len() - 1
@@ -40,7 +42,7 @@ impl Record {
         self.0[number].code = Some(code);
     }
 
-    /// All of them; nothing while one is being carried out.
+    /// All of them; `None` while one is being carried out.
     pub(super) fn whole(&self) -> Option<Vec<Call>> {
         self.0.iter().all(|call| call.code.is_some()).then(|| self.0.clone())
     }

@@ -1,4 +1,4 @@
-//! Answers as the API server words them.
+//! The API server's answers.
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::serve::Target;
 
-/// A piece of an answer that comes in pieces, or the cut that ends it.
+/// A piece of an answer, or the cut that ends it.
 pub(super) type Piece = Result<Bytes, std::io::Error>;
 
 /// An object.
@@ -21,7 +21,7 @@ pub(super) fn missing(target: &Target) -> Response {
     failure(404, "NotFound", &format!("{} \"{}\" not found", target.plural, target.name))
 }
 
-/// The object is not what the call wants it to be.
+/// The object is not in the state that the call requires.
 pub(super) fn changed(target: &Target) -> Response {
     let message = format!(
         "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes to the latest \
@@ -40,7 +40,7 @@ pub(super) fn failure(code: u16, reason: &str, message: &str) -> Response {
     )
 }
 
-/// Promises more bytes than it sends.
+/// Announces more bytes than it sends.
 pub(super) fn cut() -> Response {
     let (pieces, received) = mpsc::channel(2);
     let _ = pieces.try_send(Ok(Bytes::from_static(b"{\"kind\": ")));

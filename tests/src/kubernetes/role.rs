@@ -16,12 +16,12 @@ pub struct Grant {
     verb: String,
     group: String,
     resource: String,
-    /// By a Role: in its namespace alone.
+    /// Granted by a Role: only in its namespace.
     is_namespaced: bool,
 }
 
 impl Grant {
-    /// Whether it is what a call needs.
+    /// Whether it covers a call.
     pub fn covers(&self, asked: &Asked) -> bool {
         (&self.verb, &self.group, &self.resource) == (&asked.verb, &asked.group, &asked.resource)
             && (!self.is_namespaced || !asked.namespace.is_empty())

@@ -1,15 +1,16 @@
-//! What an API server refuses and fills in, as far as our Jobs meet it: strict fields, names and labels, a Job's spec, and the
-//! order in which a Job's status may come to its end.
+//! What an API server refuses and fills in, as far as our Jobs need it: strict fields, the rules for Jobs, and the
+//! order in which a Job's status may reach its end.
 
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
-/// Now, as Kubernetes writes it.
+/// The time now, in Kubernetes' format.
 pub(super) fn now() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// Why this Job is not taken: status code and words.
+/// Why this Job is refused: status code and message. The rules are those that `validate` uses, and the verdicts of a
+/// real server on the mistakes in their table.
 pub(super) fn check_job(job: &Value, strict: bool) -> Result<(), (u16, String)> {
     let mut unknown = Vec::new();
     let typed: Result<Job, _> = serde_ignored::deserialize(job, |path| unknown.push(path.to_string()));
@@ -18,45 +19,14 @@ pub(super) fn check_job(job: &Value, strict: bool) -> Result<(), (u16, String)> 
     if strict && let Some(field) = unknown.first() {
         return Err((400, format!("strict decoding error: unknown field \"{field}\"")));
     }
-    let name = typed.metadata.name.clone().unwrap_or_default();
-    let invalid = |field: &str, why: &str| {
-        Err((422, format!("Job.batch \"{name}\" is invalid: {field}: Invalid value: {why}")))
-    };
-    if name.is_empty() || name.len() > 63 || !name.split('.').all(is_label) {
-        return invalid(
-            "metadata.name",
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters",
-        );
+    let name = typed.metadata.name.unwrap_or_default();
+    let faults = ::rules::job_rules::check(job);
+    if faults.is_empty() {
+        return Ok(());
     }
-    let Some(spec) = &typed.spec else { return invalid("spec", "is required") };
-    let template = spec.template.metadata.as_ref();
-    for labels in [typed.metadata.labels.as_ref(), template.and_then(|template| template.labels.as_ref())] {
-        for value in labels.into_iter().flatten().map(|(_, value)| value) {
-            let edge = |byte: Option<u8>| byte.is_none_or(|byte| byte.is_ascii_alphanumeric());
-            let inner = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-            if value.len() > 63 || !inner || !edge(value.bytes().next()) || !edge(value.bytes().last()) {
-                return invalid(
-                    "metadata.labels",
-                    "a valid label must be an empty string or consist of alphanumeric characters",
-                );
-            }
-        }
-    }
-    let Some(pod) = &spec.template.spec else { return invalid("spec.template.spec", "is required") };
-    if pod.containers.is_empty() {
-        return invalid("spec.template.spec.containers", "is required");
-    }
-    match pod.restart_policy.as_deref() {
-        Some("Never") => {}
-        Some("OnFailure") if spec.pod_failure_policy.is_none() => {}
-        other => {
-            return invalid(
-                "spec.template.spec.restartPolicy",
-                &format!("{other:?}: valid values: \"OnFailure\", \"Never\""),
-            );
-        }
-    }
-    Ok(())
+    let words: Vec<_> =
+        faults.iter().map(|fault| format!("{}: Invalid value: {}", fault.field, fault.message)).collect();
+    Err((422, format!("Job.batch \"{name}\" is invalid: {}", words.join(", "))))
 }
 
 /// What the API server fills in.
@@ -84,7 +54,41 @@ pub(super) fn complete_job(job: &mut Value, uid: &Value) {
     job["status"] = json!({});
 }
 
-/// Why this status of a Job is not taken.
+/// What the definitions of Sveltos fill in.
+pub(super) fn complete_as_sveltos(plural: &str, object: &mut Value) {
+    let fill = |object: &mut Value, fields: &[(&str, Value)]| {
+        for (field, value) in fields {
+            if object[*field].is_null() {
+                object[*field] = value.clone();
+            }
+        }
+    };
+    let Some(spec) = object.get_mut("spec") else { return };
+    match plural {
+        "eventsources" => fill(spec, &[("collectResources", json!(false))]),
+        "eventtriggers" => {
+            let fields = [
+                ("continueOnConflict", json!(false)),
+                ("reloader", json!(false)),
+                ("stopMatchingBehavior", json!("WithdrawPolicies")),
+                ("tier", json!(100)),
+            ];
+            fill(spec, &fields);
+            let fields = [
+                ("deploymentType", json!("Remote")),
+                ("force", json!(false)),
+                ("optional", json!(false)),
+                ("skipNamespaceCreation", json!(false)),
+            ];
+            for reference in spec["policyRefs"].as_array_mut().into_iter().flatten() {
+                fill(reference, &fields);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Why this status of a Job is refused.
 pub(super) fn check_status(old: &Value, new: &Value) -> Result<(), String> {
     let holds = |object: &Value, kind: &str| {
         let conditions = object["status"]["conditions"].as_array();
@@ -119,11 +123,4 @@ pub(super) fn check_status(old: &Value, new: &Value) -> Result<(), String> {
         return Err("status.succeeded: must be the completions of a Job that is complete".to_owned());
     }
     Ok(())
-}
-
-fn is_label(part: &str) -> bool {
-    !part.is_empty()
-        && !part.starts_with('-')
-        && !part.ends_with('-')
-        && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }

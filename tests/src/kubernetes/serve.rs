@@ -1,4 +1,4 @@
-//! The stand-in over HTTP: what a path names, what is held up or goes wrong, and the record of it all.
+//! The stand-in over HTTP: what a path names, which calls are held up or fail, and the record of all calls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use super::fault::Effect;
 use super::record::{Asked, Call};
 use super::respond::{cut, failure};
 use super::{Shared, act, role};
+
+/// The name of the Job in a dispatcher's dry runs; nothing is created.
+const PROBE: &str = "knapscen-dispatcher-probe";
 
 pub(super) type Queries = BTreeMap<String, String>;
 
@@ -43,7 +46,7 @@ async fn answer(
         return failure(404, "NotFound", "the server could not find the requested resource");
     };
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    // The one who plays controller and kubelet is no part of the story.
+    // The caller that plays controller and kubelet is not recorded.
     if header("user-agent") == super::hand::AGENT {
         return act::act(&shared, &method, &target, &queries, &body);
     }
@@ -52,7 +55,7 @@ async fn answer(
     }
     let words = target.words(&method, &queries, &body);
     let mut held = shared.held.subscribe();
-    // The sender lives as long as what is shared.
+    // The sender lives as long as the shared state.
     let _ = held.wait_for(|held| held.as_ref().is_none_or(|held| !words.starts_with(held))).await;
     let mut effect = shared.effect(&words);
     if let Some(Effect::Slow(time)) = effect {
@@ -62,11 +65,17 @@ async fn answer(
     let query = uri.query().unwrap_or_default().to_owned();
     let asked = target.asked(&method, &queries);
     let refusal = role::refusal(&asked);
-    // From here on nothing waits: who sees what the call has done sees the call in the record as well.
-    let number = shared.state().record.begin(Call { words, query, asked, code: None });
+    // From here on nothing waits, so that whoever sees the effect of a call also sees it in the record.
+    let agent = header("user-agent").to_owned();
+    let number = shared.state().record.begin(Call { words, query, asked, agent, code: None });
     let answer = match effect {
         _ if refusal.is_some() => failure(403, "Forbidden", &refusal.unwrap_or_default()),
         None | Some(Effect::Slow(_)) => act::act(&shared, &method, &target, &queries, &body),
+        Some(Effect::WithoutLabels) => {
+            let mut body = body;
+            body["metadata"]["labels"] = Value::Null;
+            act::act(&shared, &method, &target, &queries, &body)
+        }
         Some(Effect::Cut) => cut(),
         Some(Effect::DoneThenCut) => {
             drop(act::act(&shared, &method, &target, &queries, &body));
@@ -129,10 +138,11 @@ impl Target {
         };
         let parts = [self.plural.as_str(), name, &self.sub];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        format!("{verb} {}", parts.join("/"))
+        let words = format!("{verb} {}", parts.join("/"));
+        if name.starts_with(PROBE) { format!("PROBE {}", self.plural) } else { words }
     }
 
-    /// The same as the rules of a Role say it.
+    /// The same, in the words of a Role's rules.
     fn asked(&self, method: &Method, queries: &Queries) -> Asked {
         let verb = match (method.as_str(), self.name.is_empty()) {
             ("GET", _) if is_watch(queries) => "watch",
@@ -155,7 +165,7 @@ impl Target {
 }
 
 impl Shared {
-    /// The effect of the first fault that fits, once less.
+    /// Uses up one effect of the first matching fault.
     fn effect(&self, call: &str) -> Option<Effect> {
         let mut state = self.state();
         let index = state.faults.iter().position(|fault| call.starts_with(&fault.call))?;
@@ -168,7 +178,7 @@ impl Shared {
         Some(effect)
     }
 
-    /// Whether the header `Authorization` is what is asked for.
+    /// Whether the header `Authorization` is the required one.
     fn lets_in(&self, authorization: &str) -> bool {
         let state = self.state();
         state.token.as_ref().is_none_or(|token| authorization == format!("Bearer {token}"))

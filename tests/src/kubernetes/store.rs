@@ -1,4 +1,4 @@
-//! Objects with their versions, and what happened to them in order.
+//! Objects with their versions, and their changes in order.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ pub(super) struct Store {
     history: Vec<Change>,
     /// Changes up to this version are forgotten.
     expired: u64,
-    /// Nobody is told of what happens meanwhile.
+    /// Whether changes are hidden from watches.
     hiding: bool,
 }
 
-/// Something that happened.
+/// A change.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub(super) version: u64,
@@ -52,7 +52,7 @@ impl Store {
             .map(|(_, object)| object)
     }
 
-    /// A new object, or a new version of one. Gives the version.
+    /// Stores a new object, or a new version. Returns the version.
     pub(super) fn put(&mut self, plural: &str, namespace: &str, name: &str, mut object: Value) -> u64 {
         self.version += 1;
         let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
@@ -69,7 +69,7 @@ impl Store {
         self.version
     }
 
-    /// Removes an object, or marks it where it has finalizers; and what its controller's uid is on.
+    /// Removes an object, or marks it if it has finalizers; also removes what its controller owns.
     pub(super) fn remove(&mut self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let mut object = self.get(plural, namespace, name)?.clone();
         if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {
@@ -90,7 +90,7 @@ impl Store {
         Some(object)
     }
 
-    /// Completes the object as it was just made.
+    /// Completes an object that was just created.
     pub(super) fn amend(&mut self, plural: &str, namespace: &str, name: &str, object: &Value) {
         let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
         self.objects.insert(key, object.clone());
@@ -99,14 +99,14 @@ impl Store {
         }
     }
 
-    /// What this object owns belongs to nobody from now on.
+    /// Objects that this one owns lose their owner.
     pub(super) fn orphan(&mut self, uid: &Value) {
         for object in self.objects.values_mut().filter(|object| owner(object) == Some(uid)) {
             object["metadata"]["ownerReferences"] = Value::Null;
         }
     }
 
-    /// What happened after a version; `None` where that is forgotten.
+    /// The changes after a version; `None` if they are forgotten.
     pub(super) fn since(&self, version: u64) -> Option<&[Change]> {
         if version < self.expired {
             return None;
@@ -121,7 +121,7 @@ impl Store {
         self.history.clear();
     }
 
-    /// Whether nobody is told of what happens from now on.
+    /// Sets whether changes are hidden from now on.
     pub(super) fn hide(&mut self, hiding: bool) {
         self.hiding = hiding;
     }

@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::authority::Authority;
 
-/// Takes the connections of those who trust the authority.
+/// Accepts the connections of clients that trust the authority.
 pub(super) struct Listener {
     tcp: TcpListener,
     acceptor: TlsAcceptor,

@@ -1,4 +1,4 @@
-//! What every system outside says of the customers: rows, mails, orders.
+//! What all outside systems have about the customers: rows, mails, orders.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::wait;
 /// Jobs of one customer: registration, customer, three users, welcome, marketing, swag, touchpoints.
 pub const JOBS: usize = 9;
 
-/// Registrations as `publish-customer-registered.sh` writes them: three users each, and an address.
+/// Registrations like those of `publish-customer-registered.sh`: three users each, and an address.
 pub fn registrations(count: usize) -> Vec<Value> {
     let printed =
         run(command("./publish-customer-registered.sh", &["--print", "--count", &count.to_string()]));
@@ -18,7 +18,7 @@ pub fn registrations(count: usize) -> Vec<Value> {
 }
 
 impl Stack {
-    /// Publishes so many registrations, as a client that is not ours does.
+    /// Publishes this many registrations with a client that is not ours.
     pub fn register(&self, customers: usize) {
         let nats = self.nats();
         for event in registrations(customers) {
@@ -26,24 +26,25 @@ impl Stack {
         }
     }
 
-    /// Waits until so many Jobs have done their step.
+    /// Waits until this many Jobs have done their step.
     pub fn until_handled(&self, jobs: usize) {
         wait::until(LIMIT, &format!("{jobs} events are handled"), || (self.handled() >= jobs).then_some(()));
     }
 
-    /// How many events are handled so far.
+    /// How many events were handled so far.
     pub fn handled(&self) -> usize {
         self.count("handled_events")
     }
 
-    /// Waits until so many customers are onboarded.
+    /// Waits until this many customers are onboarded.
     pub fn until_onboarded(&self, customers: usize) {
         wait::until(LIMIT, &format!("{customers} customers are onboarded"), || {
             (self.count("customers WHERE onboarded_at IS NOT NULL") >= customers).then_some(())
         });
     }
 
-    /// So many customers with three users each: nothing lost, nothing doubled. `dispatcher` is asked for dead letters.
+    /// Checks this many customers with three users each: nothing is lost or doubled. `dispatcher` is asked for dead
+    /// letters.
     pub fn check_books(&self, customers: usize, dispatcher: &str) {
         for (table, count) in [
             ("customers WHERE onboarded_at IS NOT NULL", customers),
@@ -63,13 +64,13 @@ impl Stack {
             let count = received.iter().filter(|one| one["place"] == place).count();
             assert_eq!(count, customers, "{place} at the partner");
         }
-        // The same key is the same order: a vendor that was sent another one under it would refuse it.
+        // The same key is the same order: a vendor that gets another order with it would refuse it.
         assert!(received.iter().all(|one| one["conflicts"] == 0), "{received:?}");
         let letters = self.dispatcher(dispatcher, &["dead-letters", "list", "--output", "json"]);
         assert!(!letters.contains("\"number\""), "{letters}");
     }
 
-    /// Where nothing went wrong nothing was even sent a second time.
+    /// If nothing went wrong, nothing was even sent twice.
     pub fn check_nothing_came_twice(&self) {
         let Mails { all, different } = self.mails();
         assert_eq!(all, different, "mails, and different ones");
@@ -77,7 +78,7 @@ impl Stack {
         assert!(received.iter().all(|one| one["repeats"] == 0), "{received:?}");
     }
 
-    /// How many mails the catcher has.
+    /// The number of mails.
     fn mails(&self) -> Mails {
         let listed = self.ask("MAIL_PORT", "/api/messages");
         let ids = listed.as_array().into_iter().flatten().filter_map(|mail| mail["id"].as_str());
@@ -95,13 +96,13 @@ impl Stack {
         Mails { all, different: ids.len() }
     }
 
-    /// What the partner has kept: one request for each place and idempotency key.
+    /// The partner's contents: one request for each path and idempotency key.
     fn received(&self) -> Vec<Value> {
         self.ask("PARTNER_PORT", "/received").as_array().cloned().unwrap_or_default()
     }
 }
 
-/// What the catcher has: all mails, and those that differ by their Message-ID.
+/// The mail catcher's contents: all mails, and those with different Message-IDs.
 struct Mails {
     all: usize,
     different: usize,

@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 use chrono::{Datelike, Days, NaiveDate};
 use serde::{Deserialize, Serialize};
 use shared::calendar::working_day;
-use shared::customer::Tier;
-use shared::{Error, Result};
+use shared::customer::{Customer, Tier};
+use shared::prelude::*;
 
-/// What a date column of any of our databases holds, with room for the weekend after.
+/// The latest year that a date column holds in all our databases, with room for the weekend after.
 const YEARS: RangeInclusive<i32> = 1000..=9998;
 const SCHEDULE: &str = include_str!("../schedule.json");
 
@@ -31,6 +31,16 @@ pub(crate) struct Touchpoints {
 }
 
 impl Touchpoints {
+    /// The data for the CRM.
+    pub(crate) fn post(&self, customer: &Customer, tier: Tier) -> Value {
+        json!({
+            "customer_id": customer.id,
+            "customer_name": customer.name,
+            "subscription_tier": tier,
+            "touchpoints": self,
+        })
+    }
+
     /// The plan for a tier whose welcome outreach is on this day.
     pub(crate) fn plan(tier: Tier, outreach: NaiveDate) -> Result<Self> {
         let mut schedule: BTreeMap<String, Offsets> = serde_json::from_str(SCHEDULE)
@@ -41,7 +51,7 @@ impl Touchpoints {
         let day = |after: u64| {
             let day = outreach.checked_add_days(Days::new(after)).filter(|day| YEARS.contains(&day.year()));
             day.map(working_day)
-                .ok_or_else(|| Error::input("WELCOME_OUTREACH_DATE is not a day of these centuries"))
+                .ok_or_else(|| Error::input("WELCOME_OUTREACH_DATE is too far in the past or future"))
         };
         Ok(Self {
             welcome_outreach: outreach,

@@ -1,12 +1,14 @@
-//! The words of the note: a webhook body, and `templates/note.txt` and `templates/note.html`.
+//! The text of the note: a webhook body, and `templates/note.txt` and `templates/note.html`.
 
 use askama::Template;
-use serde_json::{Value, json};
+use shared::address::{Address, Rules};
+use shared::config::Secret;
 use shared::customer::Tier;
-use shared::mail::Mail;
-use shared::{Error, Result, Uuid};
+use shared::http::{self, Endpoint, GoodAnswer, Post};
+use shared::mail::{self, Mail, Mailer};
+use shared::prelude::*;
 
-/// What the marketing team is told.
+/// The facts for the marketing team.
 pub(crate) struct Note<'a> {
     pub(crate) customer: &'a str,
     pub(crate) id: Uuid,
@@ -27,9 +29,9 @@ struct Html<'a> {
 }
 
 impl Note<'_> {
-    /// `text` for a channel, and the facts as fields for whoever reads JSON.
-    pub(crate) fn webhook(&self) -> Value {
-        // `&`, `<` and `>` would be markup to Slack.
+    /// `text` for a channel, and the facts as fields for programs that read JSON.
+    fn webhook(&self) -> Value {
+        // In Slack, `&`, `<` and `>` would be markup.
         let customer = self.customer.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         json!({
             "text": format!("New customer: *{customer}* on the {} plan, {}", self.tier, self.users()),
@@ -40,8 +42,31 @@ impl Note<'_> {
         })
     }
 
-    /// The same as a mail.
-    pub(crate) fn mail(&self, message_id: String, address: String) -> Result<Mail> {
+    /// The note as a post to this address, with this key.
+    pub(crate) fn post(
+        &self,
+        settings: &http::Settings,
+        url: &Secret,
+        yes: Option<GoodAnswer>,
+        key: &str,
+    ) -> Result<Post> {
+        let to = Endpoint::new("MARKETING_WEBHOOK_URL", url, None)?.saying(yes);
+        Post::new(settings, to, &key, self.webhook(), &[])
+    }
+
+    /// The note as a mail to this address.
+    pub(crate) fn mail_to(
+        &self,
+        rules: Rules,
+        to: &Secret,
+        settings: mail::Settings,
+        id: &str,
+    ) -> Result<(Mailer, Mail)> {
+        let to = rules.configured("MARKETING_EMAIL", to.expose())?;
+        Ok((Mailer::new(settings)?, self.mail(id.to_owned(), to)?))
+    }
+
+    fn mail(&self, message_id: String, address: Address) -> Result<Mail> {
         let failed = |error: askama::Error| Error::bug("cannot render the note").because(error);
         Ok(Mail {
             message_id,
@@ -71,8 +96,9 @@ mod tests {
 
     #[test]
     fn the_note_reads_well() {
-        let mail =
-            note("TechCorp Solutions").mail("id@knapscen.disco".to_owned(), "m@x.io".to_owned()).unwrap();
+        let mail = note("TechCorp Solutions")
+            .mail("id@knapscen.disco".to_owned(), Rules::default().address("to", "m@x.io").unwrap())
+            .unwrap();
         insta::assert_snapshot!("note.txt", mail.text);
         insta::assert_snapshot!("note.html", mail.html);
     }
@@ -82,7 +108,7 @@ mod tests {
         let note = note("<!channel> & <b>");
         assert!(note.webhook()["text"].as_str().unwrap().contains("*&lt;!channel&gt; &amp; &lt;b&gt;*"));
         assert_eq!(note.webhook()["customer_name"], "<!channel> & <b>");
-        let mail = note.mail("i@d".to_owned(), "m@x.io".to_owned()).unwrap();
+        let mail = note.mail("i@d".to_owned(), Rules::default().address("to", "m@x.io").unwrap()).unwrap();
         assert!(!mail.html.contains("<b>"), "{}", mail.html);
     }
 }

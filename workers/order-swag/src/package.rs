@@ -1,12 +1,14 @@
-//! What each tier gets: `packages.json`.
+//! The package of each tier: `packages.json`.
 
 use std::collections::BTreeMap;
 
 use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
 use shared::calendar::working_day;
-use shared::customer::Tier;
-use shared::{Error, Result};
+use shared::customer::{Customer, Tier};
+use shared::event::derive_id;
+use shared::http::{self, Endpoint, Post};
+use shared::prelude::*;
 
 const PACKAGES: &str = include_str!("../packages.json");
 
@@ -17,9 +19,9 @@ pub(crate) struct Package {
     /// Its name at the vendor.
     #[serde(rename = "package")]
     pub(crate) name: String,
-    /// Days until it is there.
+    /// Days until it arrives.
     delivery_days: u64,
-    /// What is in it.
+    /// Its content.
     pub(crate) items: Vec<Item>,
 }
 
@@ -42,7 +44,33 @@ impl Package {
             .ok_or_else(|| Error::bug(format!("packages.json has no package for {tier}")))
     }
 
-    /// The day of the welcome outreach: a working day, when the package ordered on `day` has arrived.
+    /// The key is the same for every event about this customer and package, so that the package is never ordered
+    /// twice.
+    pub(crate) fn key(&self, customer: Uuid) -> Uuid {
+        derive_id(&format!("swag\n{customer}\n{}", self.name))
+    }
+
+    /// The order for the vendor.
+    pub(crate) fn order(
+        &self,
+        customer: &Customer,
+        address: &Value,
+        to: Endpoint,
+        settings: &http::Settings,
+    ) -> Result<Post> {
+        let key = self.key(customer.id);
+        let body = json!({
+            "reference": key,
+            "customer_id": customer.id,
+            "customer_name": customer.name,
+            "package": self.name,
+            "items": self.items,
+            "shipping_address": address,
+        });
+        Post::new(settings, to, &key, body, &["order_id", "id"])
+    }
+
+    /// The day of the welcome outreach: a working day on which a package ordered on `day` has arrived.
     pub(crate) fn outreach(&self, day: NaiveDate) -> NaiveDate {
         working_day(day + Days::new(self.delivery_days))
     }

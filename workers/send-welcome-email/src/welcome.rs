@@ -1,6 +1,7 @@
-//! The words of the welcome: `templates/welcome.txt` and `templates/welcome.html`.
+//! The text of the welcome: `templates/welcome.txt` and `templates/welcome.html`.
 
 use askama::Template;
+use shared::address::Address;
 use shared::customer::Tier;
 use shared::mail::Mail;
 use shared::{Error, Result};
@@ -21,8 +22,8 @@ struct Html<'a> {
     perks: &'a [&'a str],
 }
 
-/// The welcome to this customer.
-pub(crate) fn mail(message_id: String, customer: &str, address: String, tier: Tier) -> Result<Mail> {
+/// The welcome mail for this customer.
+pub(crate) fn mail(message_id: String, customer: &str, address: Address, tier: Tier) -> Result<Mail> {
     let (plan, perks) = plan(tier);
     let failed = |error: askama::Error| Error::bug("cannot render the welcome").because(error);
     Ok(Mail {
@@ -34,7 +35,7 @@ pub(crate) fn mail(message_id: String, customer: &str, address: String, tier: Ti
     })
 }
 
-/// What the plan is called, and what it brings.
+/// The name of the plan, and its benefits.
 const fn plan(tier: Tier) -> (&'static str, &'static [&'static str]) {
     match tier {
         Tier::Basic => {
@@ -61,10 +62,18 @@ const fn plan(tier: Tier) -> (&'static str, &'static [&'static str]) {
 
 #[cfg(test)]
 mod tests {
+    use shared::address::Rules;
+
     use super::*;
 
     fn welcome(customer: &str, tier: Tier) -> Mail {
-        mail("id@knapscen.disco".to_owned(), customer, "ann@example.com".to_owned(), tier).unwrap()
+        mail(
+            "id@knapscen.disco".to_owned(),
+            customer,
+            Rules::default().address("to", "ann@example.com").unwrap(),
+            tier,
+        )
+        .unwrap()
     }
 
     #[test]

@@ -1,30 +1,30 @@
-//! What the cluster would make of the Jobs: each is created as a dry run, so that admission rules and the server's own checks have
-//! their say, and nothing is kept.
+//! What the cluster would make of the Jobs. Each is created as a dry run, so that admission rules and the server's
+//! own checks apply and nothing is stored.
 
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 use shared::error::{Class, Error, Result};
 
-use super::report::yaml;
-use crate::backend::kubernetes::{Access, dry_run};
-use crate::command::output::Paint;
+use crate::explanation::yaml;
+use crate::paint::Paint;
 use crate::plan::PlannedJob;
+use backend::kubernetes::{Access, dry_run};
 
-/// What the cluster said about one Job.
+/// The cluster's answer about one Job.
 pub(super) struct Answer {
     namespace: String,
     name: String,
-    /// The Job as it would be kept, or why it would not be taken.
+    /// The Job as it would be stored, or why it would be refused.
     said: std::result::Result<Value, Error>,
 }
 
-/// Asks about each Job; an error where nobody answers.
+/// Asks the cluster about each Job. It fails if no server answers.
 pub(super) async fn ask(access: &Access, jobs: &[&PlannedJob]) -> Result<Vec<Answer>> {
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
         let said = match dry_run(access, job).await {
-            // Nobody was asked, or nobody answered.
+            // The server could not be reached, or did not answer.
             Err(error) if error.class() != Class::Input => return Err(error),
             said => said,
         };
@@ -33,16 +33,16 @@ pub(super) async fn ask(access: &Access, jobs: &[&PlannedJob]) -> Result<Vec<Ans
     Ok(answers)
 }
 
-/// Whether all would be taken.
+/// Whether the cluster would accept all Jobs.
 pub(super) fn all_taken(answers: &[Answer]) -> bool {
     answers.iter().all(|answer| answer.said.is_ok())
 }
 
-/// For people.
+/// The answers as text.
 pub(super) fn text(answers: &[Answer], paint: Paint) -> String {
     let mut out = String::new();
     for Answer { namespace, name, said } in answers {
-        // A String takes everything.
+        // Writing to a `String` cannot fail.
         let _ = match said {
             Ok(job) => write!(
                 out,
@@ -60,7 +60,7 @@ pub(super) fn text(answers: &[Answer], paint: Paint) -> String {
     out
 }
 
-/// For machines.
+/// The answers as JSON.
 pub(super) fn machine(answers: &[Answer]) -> Value {
     let each = answers.iter().map(|Answer { namespace, name, said }| match said {
         Ok(job) => json!({"namespace": namespace, "name": name, "taken": true, "job": job}),

@@ -1,23 +1,23 @@
-//! All checks of `validate`, in order; what one finds does not keep the others from looking.
+//! All checks of `validate`, in order. Problems found by one do not stop the others.
 
 use std::path::Path;
 
 use super::{expression, flow, lint, sample};
-use crate::manifest::{Problem, Severity, load};
+use crate::manifest::{Found, Problem, Severity, found, load};
 use crate::plan::{BackendKind, Cluster, Policy};
 
-/// What was found.
+/// The result.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// By file and line; each place and message once.
+    /// Problems by file and line; equal ones only once.
     pub problems: Vec<Problem>,
-    /// How much was looked at; nothing if the set could not be read.
+    /// How many objects there are, with or without problems.
     pub counts: Counts,
     /// The set's version, if it could be read.
     pub version: Option<String>,
 }
 
-/// How much was looked at.
+/// How many objects were checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// EventSources.
@@ -28,18 +28,18 @@ pub struct Counts {
     pub config_maps: usize,
     /// Sample events.
     pub samples: usize,
-    /// Jobs that the samples, as they stand, give.
+    /// Jobs that the unchanged samples give.
     pub jobs: usize,
 }
 
 impl Report {
-    /// How many problems refuse the set.
+    /// How many problems make the set be refused.
     pub fn errors(&self) -> usize {
         self.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
     fn new(mut problems: Vec<Problem>, counts: Counts, version: Option<String>) -> Self {
-        // An error sorts before a warning of the same place and text, and stands for both.
+        // An error sorts before a warning with the same position and text, and replaces it.
         let key = |problem: &Problem| {
             (problem.file.clone(), problem.line, problem.field.clone(), problem.message.clone())
         };
@@ -49,11 +49,15 @@ impl Report {
     }
 }
 
-/// Looks at the set below `dir` from every side. Reads files, asks no server.
+/// Runs all checks on the set below `dir`. Reads files, and contacts no server.
 pub fn check(dir: &Path, cluster: &Cluster, policy: &Policy, backend: Option<BackendKind>) -> Report {
     let set = match load(dir) {
         Ok(set) => set,
-        Err(problems) => return Report::new(problems, Counts::default(), None),
+        Err(problems) => {
+            let Found { sources, triggers, texts, samples } = found(dir);
+            let counts = Counts { sources, triggers, config_maps: texts, samples, jobs: 0 };
+            return Report::new(problems, counts, None);
+        }
     };
     let mut problems = set.warnings.clone();
     expression::check(&set, cluster, &mut problems);

@@ -1,7 +1,8 @@
-//! Expressions that run bears but nobody wants: patterns that never match, names that lead nowhere on this cluster.
+//! Expressions that `run` accepts and nobody wants: patterns that never match, and names that lead nowhere on this
+//! cluster.
 
 use crate::manifest::{Manifests, Problem};
-use crate::plan::Cluster;
+use crate::plan::{Cluster, nowhere};
 
 pub(super) fn check(set: &Manifests, cluster: &Cluster, problems: &mut Vec<Problem>) {
     for warning in &set.warnings {
@@ -10,22 +11,10 @@ pub(super) fn check(set: &Manifests, cluster: &Cluster, problems: &mut Vec<Probl
         }
     }
     for trigger in &set.triggers {
-        let mut report = |message: String| {
-            problems.push(Problem::error(&trigger.source_place, "spec.eventSourceName", message));
-        };
-        match cluster.source_name(trigger) {
-            Err(error) => report(format!("cannot be rendered over .Cluster alone: {}", error.message)),
-            Ok(name) if !set.sources.iter().any(|source| source.name == name) => {
-                report(format!(
-                    "EventTrigger {} refers to EventSource {name:?}, which is not here",
-                    trigger.name
-                ));
-            }
-            Ok(_) => {}
-        }
+        problems.extend(nowhere(set, cluster, trigger));
         if let Some(reason) = trigger.selector.mismatch(&cluster.labels) {
             let message = format!("this trigger never fires here: {reason}");
-            problems.push(Problem::warning(&trigger.place, "spec.sourceClusterSelector", message));
+            problems.push(Problem::warning(&trigger.position, "spec.sourceClusterSelector", message));
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The flow: which event starts which Job, and which event that Job announces. A circle would run until the hop limit.
+//! The flow: which event starts which Job, and which event that Job publishes. A circle would run until the hop
+//! limit.
 //!
-//! What an image announces is known from the table in [`crate::flow`], or from the annotation `knapscen.disco/emits` on the
-//! ConfigMap of a foreign one: NATS subjects, each alone or as `subject=type`.
+//! The annotation `knapscen.disco/emits` of a ConfigMap says what its images publish: NATS subjects, each alone or as
+//! `subject=type`. The images of the flow are known without it.
 
 mod circle;
 
@@ -10,16 +11,18 @@ use std::collections::BTreeSet;
 use super::sample::Rendered;
 use crate::flow::{Emission, emissions, may_be_any, starts};
 use crate::manifest::{Manifests, Problem};
+use crate::onboarding::step;
 use crate::plan::Cluster;
 
-/// Reports every circle once, as a path of events, at the trigger that its first event starts; and where one cannot be seen.
+/// Reports every circle once, as a path of events, at the trigger that its first event starts. Also reports where a
+/// circle cannot be excluded.
 pub(super) fn check(set: &Manifests, cluster: &Cluster, rendered: &[Rendered], problems: &mut Vec<Problem>) {
     for trigger in &set.triggers {
         for (index, reference) in trigger.policy_refs.iter().enumerate().filter(|(_, one)| may_be_any(one)) {
             let message =
                 "may be any name, so a circle through its Job is not seen: begin or end it with fixed words";
             problems.push(Problem::warning(
-                &reference.place,
+                &reference.position,
                 format!("spec.policyRefs[{index}].name"),
                 message,
             ));
@@ -30,7 +33,7 @@ pub(super) fn check(set: &Manifests, cluster: &Cluster, rendered: &[Rendered], p
         .iter()
         .map(|trigger| {
             let jobs = rendered.iter().filter(|one| one.trigger == trigger.name).flat_map(|one| &one.jobs);
-            emissions(set, cluster, trigger, jobs)
+            emissions(set, cluster, trigger, jobs, step::announces)
         })
         .collect();
     let mut events: Vec<&Emission> = Vec::new();
@@ -58,9 +61,9 @@ pub(super) fn check(set: &Manifests, cluster: &Cluster, rendered: &[Rendered], p
             circle.iter().chain([&first]).map(|event| events[*event].subject.as_str()).collect();
         let message = format!("the flow runs in a circle: {}", way.join(" → "));
         let trigger = set.triggers.iter().find(|trigger| starts(set, cluster, trigger, events[first]));
-        // Events of one subject and several types are one way for people.
+        // For people, events of one subject with several types are one path.
         if let Some(trigger) = trigger.filter(|_| told.insert(message.clone())) {
-            problems.push(Problem::error(&trigger.place, "", message));
+            problems.push(Problem::error(&trigger.position, "", message));
         }
     }
 }

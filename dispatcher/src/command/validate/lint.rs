@@ -1,4 +1,5 @@
-//! What a Job should have, and what a template should not do. Warnings, but for what the chosen backend cannot honour.
+//! What a Job should have, and what a template should not do. These are warnings, except for what the chosen backend
+//! cannot do.
 
 use std::sync::LazyLock;
 
@@ -6,25 +7,30 @@ use k8s_openapi::api::batch::v1::JobSpec;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use regex::Regex;
 
-use super::{image, locate};
+use super::locate;
+use crate::onboarding::step;
+use rules::job_rules;
+
 use crate::manifest::{EventTrigger, Manifests, Problem, SyncMode};
 use crate::plan::{BackendKind, FailureAction, PlannedJob, unsupported};
 
-/// Exit codes after which no retry can help: bad input, a bug, bad configuration.
+const RESTART: &str = "spec.template.spec.restartPolicy";
+
+/// Exit codes after which a retry cannot help: bad input, a bug, bad configuration.
 const HOPELESS: [i32; 3] = [65, 70, 78];
 
 #[expect(clippy::unwrap_used, reason = "a constant expression, tried by a test")]
 static HAND_ESCAPED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"\{\{[^}]*\breplace\s+(?:"\\""|`"`)\s"#).unwrap());
 
-/// Quotes escaped by hand.
+/// Quotes that are escaped by hand.
 pub(super) fn templates(set: &Manifests, problems: &mut Vec<Problem>) {
     for map in set.config_maps.iter().filter(|map| !map.printed_yaml) {
         for entry in map.entries.iter().filter(|entry| entry.template.is_some()) {
             for (index, _) in entry.text.lines().enumerate().filter(|(_, line)| HAND_ESCAPED.is_match(line)) {
-                let place = entry.place.line(u32::try_from(index).unwrap_or(0) + 1);
+                let position = entry.position.line(u32::try_from(index).unwrap_or(0) + 1);
                 let message = "escapes quotes by hand: rendering is safe without it, and the value arrives with the escapes; use quote or toJson";
-                problems.push(Problem::warning(&place, format!("data.{}", entry.key), message));
+                problems.push(Problem::warning(&position, format!("data.{}", entry.key), message));
             }
         }
     }
@@ -43,11 +49,13 @@ pub(super) fn job(
     let spec = job.manifest.typed().spec;
     let is_of = |trigger: &&EventTrigger| trigger.name == job.identity.trigger;
     let is_once = set.triggers.iter().find(is_of).is_some_and(|trigger| trigger.sync == SyncMode::OneTime);
-    ends(job, spec.as_ref(), is_once, &mut warn);
+    let faults = job_rules::check(&job.manifest.value());
+    let is_said = |field: &str| faults.iter().any(|fault| fault.field == field);
+    ends(job, spec.as_ref(), is_once, is_said(RESTART), &mut warn);
     if let Some(pod) = spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) {
         walls(pod, &mut warn);
     }
-    let entry = |entry: &crate::manifest::Entry| entry.place.first == job.template;
+    let entry = |entry: &crate::manifest::Entry| entry.position.first == job.template;
     let map = set.config_maps.iter().find(|map| map.entries.iter().any(entry));
     if let Some(map) = map {
         if !map
@@ -60,7 +68,7 @@ pub(super) fn job(
                 "automountServiceAccountToken is not set: the dispatcher mounts no token, but Sveltos would";
             warn("spec.template.spec", message);
         }
-        if image::announces(&job.spec.image).is_none() && !map.says_emits {
+        if !step::is_step(&job.spec.image) && !map.says_emits {
             let message = format!(
                 "{} is not an image of the flow: say where it publishes with the annotation knapscen.disco/emits (or leave it empty)",
                 job.spec.image
@@ -68,19 +76,36 @@ pub(super) fn job(
             warn("spec.template.spec.containers[0].image", &message);
         }
     }
+    for fault in faults {
+        let position = locate::field(set, &job.template, &fault.field);
+        problems.push(match backend {
+            Some(BackendKind::Process | BackendKind::Docker) => Problem::warning(
+                &position,
+                fault.field,
+                format!("{} (Kubernetes would refuse the Job)", fault.message),
+            ),
+            Some(BackendKind::Kubernetes) | None => Problem::error(&position, fault.field, fault.message),
+        });
+    }
     for field in unsupported(job, backend.unwrap_or(BackendKind::Process)) {
-        let place = locate::field(set, &job.template, &field);
+        let position = locate::field(set, &job.template, &field);
         problems.push(match backend {
             Some(backend) => {
-                Problem::error(&place, field, format!("the {backend} backend cannot honour this"))
+                Problem::error(&position, field, format!("the {backend} backend cannot honour this"))
             }
-            None => Problem::warning(&place, field, "the process and docker backends cannot honour this"),
+            None => Problem::warning(&position, field, "the process and docker backends cannot honour this"),
         });
     }
 }
 
-/// How the Job ends.
-fn ends(job: &PlannedJob, spec: Option<&JobSpec>, is_once: bool, warn: &mut impl FnMut(&str, &str)) {
+/// How the Job can end.
+fn ends(
+    job: &PlannedJob,
+    spec: Option<&JobSpec>,
+    is_once: bool,
+    is_refused: bool,
+    warn: &mut impl FnMut(&str, &str),
+) {
     let missing: Vec<String> = HOPELESS
         .into_iter()
         .filter(|code| job.spec.failure_action(*code) != Some(FailureAction::FailJob))
@@ -122,12 +147,15 @@ fn ends(job: &PlannedJob, spec: Option<&JobSpec>, is_once: bool, warn: &mut impl
         );
     }
     let pod = spec.template.spec.as_ref();
-    if pod.and_then(|pod| pod.restart_policy.as_deref()) != Some("Never") {
-        warn("spec.template.spec.restartPolicy", "should be Never: podFailurePolicy needs it");
+    if !is_refused && pod.and_then(|pod| pod.restart_policy.as_deref()) != Some("Never") {
+        warn(
+            RESTART,
+            "should be Never: otherwise the Pod goes with the Job's failure, its exit code and words are lost, and there can be no podFailurePolicy",
+        );
     }
 }
 
-/// What keeps the container in.
+/// The isolation of the container.
 fn walls(pod: &PodSpec, warn: &mut impl FnMut(&str, &str)) {
     let shared = pod.security_context.as_ref();
     for (index, container) in pod.containers.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! What `validate` finds, each as a sentence.
+//! What `validate` finds; each test name is a sentence.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::plan::{Cluster, Policy};
+use crate::plan::{BackendKind, Cluster, Policy};
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")
@@ -48,6 +48,7 @@ fn warned(report: &Report, field: &str) -> bool {
 }
 
 const JOB: &str = "customer-saved/configmap.yaml";
+const EMITS: &str = "knapscen.disco/emits: user-saved=disco.knapscen.user.saved";
 
 #[test]
 fn the_shipped_folder_has_no_problems_on_any_backend() {
@@ -77,10 +78,11 @@ fn a_template_that_breaks_on_a_missing_optional_field_is_an_error() {
     );
     let errors = errors(&report);
     assert!(errors.iter().any(|error| error.contains("without data.shipping_address")), "{errors:?}");
-    let place = report.problems.iter().find(|problem| problem.message.contains("shipping_address")).unwrap();
+    let position =
+        report.problems.iter().find(|problem| problem.message.contains("shipping_address")).unwrap();
     let text = fs::read_to_string(shipped().join(JOB)).unwrap();
     let line = text.lines().position(|line| line.contains("get $data \"name\"")).unwrap() + 1;
-    assert_eq!(place.line as usize, line);
+    assert_eq!(position.line as usize, line);
 }
 
 #[test]
@@ -116,7 +118,6 @@ fn what_a_job_lacks_is_a_warning_that_names_the_field() {
         ("backoffLimit: 5", "", "spec.backoffLimit"),
         ("activeDeadlineSeconds: 900", "", "spec.activeDeadlineSeconds"),
         ("ttlSecondsAfterFinished: 3600", "", "spec.ttlSecondsAfterFinished"),
-        ("restartPolicy: Never", "restartPolicy: OnFailure", "spec.template.spec.restartPolicy"),
         (
             "readOnlyRootFilesystem: true",
             "readOnlyRootFilesystem: false",
@@ -129,15 +130,30 @@ fn what_a_job_lacks_is_a_warning_that_names_the_field() {
         ),
         ("drop: [ALL]", "drop: [KILL]", "spec.template.spec.containers[0].securityContext.capabilities.drop"),
         ("automountServiceAccountToken: false", "", "spec.template.spec"),
-        (
-            "image: knapscen/save-customer:latest",
-            "image: acme/else:1",
-            "spec.template.spec.containers[0].image",
-        ),
     ] {
         let report = changed(JOB, from, to);
         assert_eq!(errors(&report), Vec::<String>::new(), "{field}");
         assert!(warned(&report, field), "{field}: {:#?}", report.problems);
+    }
+}
+
+#[test]
+fn a_foreign_image_without_an_annotation_is_a_warning() {
+    let text = fs::read_to_string(shipped().join(JOB)).unwrap();
+    let foreign = text.replace("image: knapscen/save-customer:latest", "image: acme/else:1");
+    let silent = text.replace(EMITS, "");
+    for (text, is_warned) in
+        [(&text, false), (&silent, false), (&foreign, false), (&foreign.replace(EMITS, ""), true)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("customer-saved")).unwrap();
+        for file in ["eventsource.yaml", "eventtrigger.yaml", "sample.cloudevent"] {
+            let file = Path::new("customer-saved").join(file);
+            fs::copy(shipped().join(&file), dir.path().join(&file)).unwrap();
+        }
+        fs::write(dir.path().join(JOB), text).unwrap();
+        let report = look(dir.path(), None);
+        assert_eq!(warned(&report, "spec.template.spec.containers[0].image"), is_warned, "{report:?}");
     }
 }
 
@@ -179,7 +195,8 @@ fn a_cycle_is_an_error_shown_as_a_path() {
     assert!(circle, "{report:?}");
 }
 
-/// A folder of triggers with foreign images: each `event → what the annotation says`, on any type unless one is named.
+/// A folder of triggers with foreign images, each as `event → text of the annotation`, for any type unless one is
+/// named.
 fn foreign(steps: &[(&str, &str)]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     for (index, (event, emits)) in steps.iter().enumerate() {
@@ -191,7 +208,7 @@ fn foreign(steps: &[(&str, &str)]) -> Vec<String> {
              spec: {{eventSourceName: s{index}, oneForEvent: true, sourceClusterSelector: {{matchLabels: {{role: deploy}}}}, \
              policyRefs: [{{kind: ConfigMap, namespace: default, name: c{index}}}]}}}}\n---\n\
              {{apiVersion: v1, kind: ConfigMap, metadata: {{name: c{index}, annotations: {{knapscen.disco/emits: '{emits}'}}}}, \
-             data: {{}}}}\n"
+             data: {{job.yaml: 'kind: Job'}}}}\n"
         );
         fs::write(dir.path().join(format!("{index}.yaml")), text).unwrap();
     }
@@ -224,7 +241,7 @@ fn every_circle_is_shown_once_and_all_of_them() {
 
 #[test]
 fn a_trigger_that_makes_nothing_closes_no_circle() {
-    let emits_itself = "projectsveltos.io/instantiate: ok\n    knapscen.disco/emits: customer-saved";
+    let emits_itself = "knapscen.disco/emits: customer-saved";
     for (from, to) in [
         ("syncMode: Continuous", "syncMode: DryRun"),
         ("cloudEventAction: Create", "cloudEventAction: Delete"),
@@ -233,7 +250,7 @@ fn a_trigger_that_makes_nothing_closes_no_circle() {
             let dir = tempfile::tempdir().unwrap();
             for file in ["eventsource.yaml", "configmap.yaml", "eventtrigger.yaml"] {
                 let text = fs::read_to_string(shipped().join("customer-saved").join(file)).unwrap();
-                let text = text.replace("projectsveltos.io/instantiate: ok", emits_itself).replace(from, to);
+                let text = text.replace(EMITS, emits_itself).replace(from, to);
                 fs::write(dir.path().join(file), text).unwrap();
             }
             let found = errors(&look(dir.path(), None));
@@ -246,13 +263,13 @@ fn a_trigger_that_makes_nothing_closes_no_circle() {
 fn a_circle_through_a_text_whose_name_is_a_template_is_seen_or_said_to_be_unseen() {
     let with_name = |name: &str| {
         let dir = tempfile::tempdir().unwrap();
-        let emits = "projectsveltos.io/instantiate: ok\n    knapscen.disco/emits: customer-saved";
+        let emits = "knapscen.disco/emits: customer-saved";
         for file in ["eventsource.yaml", "configmap.yaml", "eventtrigger.yaml"] {
             let text = fs::read_to_string(shipped().join("customer-saved").join(file)).unwrap();
             let text = if file == "eventtrigger.yaml" {
                 text.replace("name: customer-saved-job", &format!("name: '{name}'"))
             } else {
-                text.replace("projectsveltos.io/instantiate: ok", emits)
+                text.replace(EMITS, emits)
             };
             fs::write(dir.path().join(file), text).unwrap();
         }
@@ -305,4 +322,111 @@ fn the_machine_form_holds_every_problem() {
     let value: serde_json::Value = serde_json::from_str(&machine(&report)).unwrap();
     assert_eq!((&value["valid"], &value["errors"]), (&json!(false), &json!(1)));
     assert_eq!(value["problems"][0]["severity"], "error");
+}
+
+/// A folder with one rule whose text is this Job, and a sample.
+fn with_job(job: &serde_json::Value, backend: Option<BackendKind>) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let event = dir.path().join("thing-made");
+    fs::create_dir(&event).unwrap();
+    let api = "lib.projectsveltos.io/v1beta1";
+    let objects = [
+        json!({"apiVersion": api, "kind": "EventSource", "metadata": {"name": "s"},
+            "spec": {"messagingMatchCriteria": [{"subject": "^thing-made$"}]}}),
+        json!({"apiVersion": api, "kind": "EventTrigger", "metadata": {"name": "t"},
+            "spec": {"eventSourceName": "s", "oneForEvent": true, "sourceClusterSelector": {"matchLabels": {"role": "deploy"}},
+            "policyRefs": [{"kind": "ConfigMap", "namespace": "default", "name": "c"}]}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"job.yaml": job.to_string()}}),
+    ];
+    for (index, object) in objects.iter().enumerate() {
+        fs::write(event.join(format!("{index}.json")), object.to_string()).unwrap();
+    }
+    let sample = json!({"specversion": "1.0", "id": "i", "source": "s", "type": "t", "subject": "x"});
+    fs::write(event.join("sample.cloudevent"), sample.to_string()).unwrap();
+    look(dir.path(), backend)
+}
+
+/// Jobs with one mistake each, and unusual Jobs without a mistake, with the verdict of an API server.
+fn verdicts() -> Vec<serde_json::Value> {
+    let text = include_str!("../../../crates/rules/src/job_rules/verdicts.jsonl");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn what_kubernetes_refuses_is_refused_and_what_it_takes_is_not() {
+    let mut wrong = Vec::new();
+    let rows = verdicts();
+    assert!(rows.iter().filter(|row| row["verdict"] == "refused").count() >= 100);
+    for row in rows {
+        let errors = errors(&with_job(&row["job"], Some(BackendKind::Kubernetes)));
+        // What only our policy refuses does not concern Kubernetes.
+        let is_right = match row["verdict"].as_str() {
+            Some("taken") => errors.iter().all(|error| error.contains("--allow-")),
+            _ => !errors.is_empty(),
+        };
+        if !is_right {
+            wrong.push(format!("{}: {errors:?}", row["what"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_job_without_a_restart_policy_is_an_error_unless_it_is_for_another_backend() {
+    let row = verdicts().remove(0);
+    assert_eq!(row["what"], "restartPolicy missing");
+    for backend in [None, Some(BackendKind::Kubernetes)] {
+        let report = with_job(&row["job"], backend);
+        assert!(errors(&report)[0].contains("restartPolicy: must be Never or OnFailure"), "{report:?}");
+        assert_eq!(report.problems.iter().filter(|one| one.field.ends_with("restartPolicy")).count(), 1);
+    }
+    let report = with_job(&row["job"], Some(BackendKind::Process));
+    assert!(report.problems.iter().any(|one| one.message.contains("Kubernetes would refuse")), "{report:?}");
+    assert!(errors(&report).iter().all(|error| !error.contains("restartPolicy")), "{report:?}");
+}
+
+#[test]
+fn what_is_there_is_counted_also_where_it_is_refused() {
+    for (good, bad) in [
+        ("oneForEvent: true", "oneForEvent: false"),
+        ("  syncMode: Continuous\n", "  syncMode: Continuous\n  syncMode: Continuous\n"),
+        ("lib.projectsveltos.io/v1beta1", "lib.projectsveltos.io/v1alpha1"),
+    ] {
+        let report = changed("customer-saved/eventtrigger.yaml", good, bad);
+        assert_eq!(
+            report.counts,
+            Counts { sources: 7, triggers: 7, config_maps: 7, samples: 7, jobs: 0 },
+            "{bad}"
+        );
+        assert!(report.errors() > 0);
+    }
+}
+
+#[test]
+fn a_file_alone_has_no_sample_beside_it() {
+    let report = look(&shipped().join("customer-saved/eventsource.yaml"), None);
+    assert_eq!(report.problems, []);
+}
+
+#[test]
+fn a_reference_without_a_namespace_is_looked_up_in_that_of_the_cluster() {
+    let report = changed("customer-saved/eventtrigger.yaml", "      namespace: default\n", "");
+    assert!(
+        errors(&report)[0]
+            .contains("it is that of the cluster, mgmt, and there is no ConfigMap mgmt/customer-saved-job"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn a_text_in_single_quotes_has_a_remedy() {
+    let report = changed(
+        "customer-saved/eventtrigger.yaml",
+        "  cloudEventAction: Create\n",
+        "  cloudEventAction: \"{{ if eq .CloudEvent.type 'a.type' }}Create{{ end }}\"\n",
+    );
+    assert!(
+        errors(&report)[0].contains("in double quotes or in backquotes, not in single quotes"),
+        "{report:?}"
+    );
 }

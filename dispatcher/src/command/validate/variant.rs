@@ -1,28 +1,28 @@
-//! A sample event with less in it: optional fields missing or null, one by one and all at once.
+//! Variants of a sample event: optional fields missing or null, one by one and all at once.
 
 use serde_json::{Map, Value};
 use shared::event::Kind;
 
-use super::image::optional_fields;
+use crate::onboarding::step::optional_fields;
 
-/// A sample made poorer.
+/// A sample with fields removed.
 pub(super) struct Variant {
-    /// What was done, for the report: `without data.users`.
+    /// The change, for the report: `without data.users`.
     pub(super) what: String,
     pub(super) payload: Vec<u8>,
-    /// The field is optional by contract, so a template must bear it. Of a foreign event nobody knows.
+    /// Whether the contract says that the field is optional, so that a template must work without it. Unknown for a
+    /// foreign event.
     pub(super) must_work: bool,
 }
 
-/// Optional attributes of the envelope; the subject stays, it is half of a Job's identity.
+/// Optional attributes of the envelope. The subject stays, because it is half of a Job's identity.
 const ATTRIBUTES: [&str; 6] =
     ["time", "datacontenttype", "traceparent", "correlationid", "causationid", "hopcount"];
 
-/// The variants of a structured-mode event; none if it is no JSON object.
+/// The variants of a structured-mode event; empty if it is not a JSON object.
 pub(super) fn variants(payload: &[u8]) -> Vec<Variant> {
     let Ok(Value::Object(event)) = serde_json::from_slice::<Value>(payload) else { return Vec::new() };
-    let kind =
-        Kind::ALL.into_iter().find(|kind| event.get("type").and_then(Value::as_str) == Some(kind.ty()));
+    let kind = event.get("type").and_then(Value::as_str).and_then(Kind::from_type);
     let fields: Vec<String> = match (kind, event.get("data")) {
         (Some(kind), _) => optional_fields(kind).iter().map(|field| (*field).to_owned()).collect(),
         (None, Some(Value::Object(data))) => data.keys().cloned().collect(),

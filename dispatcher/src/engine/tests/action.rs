@@ -1,4 +1,4 @@
-//! Actions and sync modes as a trigger gives them, and events that fail alone.
+//! Actions and sync modes of triggers, and events whose failure does not affect others.
 
 use super::*;
 
@@ -61,15 +61,15 @@ async fn a_dry_run_makes_nothing() {
 #[tokio::test]
 async fn once_per_identity_and_drift_detection_reach_the_backend_as_what_they_mean() {
     for (mode, again) in [
-        ("OneTime", Again::Never),
-        ("Continuous", Again::Replace),
-        ("ContinuousWithDriftDetection", Again::Replace),
+        ("OneTime", EndedJobPolicy::Keep),
+        ("Continuous", EndedJobPolicy::Replace),
+        ("ContinuousWithDriftDetection", EndedJobPolicy::Replace),
     ] {
         let ground =
             Ground::with(trigger("syncMode: Continuous", &format!("syncMode: {mode}\n")), [], 20).await;
         ground.publish("customer-saved", event("e1")).await;
         let (backend, _, _) = ground.settled().await;
-        assert_eq!(backend.again(), [again], "{mode}");
+        assert_eq!(backend.policies(), [again], "{mode}");
     }
 }
 
@@ -86,13 +86,13 @@ async fn an_event_that_cannot_be_rendered_is_a_dead_letter_and_the_next_one_runs
     assert_eq!((backend.started().len(), letters.len()), (1, 1));
     assert_eq!(backend.started()[0].identity.event_id, "good");
     let seen = seen.lock().unwrap();
-    let refused = seen.iter().find(|run| run.cause.id == "bad").expect("those who watch are told of it");
-    let State::Ended { started_at: None, outcome: Outcome::Failed { cause, message, .. }, .. } =
+    let refused = seen.iter().find(|run| run.event.id == "bad").expect("those who watch are told of it");
+    let State::Ended { started_at: None, outcome: Outcome::Failed { class, message, .. }, .. } =
         &refused.state
     else {
         panic!("{refused:?}")
     };
-    assert_eq!((refused.trigger.as_str(), *cause), (TRIGGER, Cause::NotPlanned));
+    assert_eq!((refused.trigger.as_str(), *class), (TRIGGER, FailureClass::NotPlanned));
     assert!(message.contains("map has no entry for key \"name\""), "{message}");
     let info = &letters[0].info;
     assert_eq!((info.event_id.as_str(), info.class.as_str()), ("bad", "Plan-render"));
@@ -132,7 +132,7 @@ async fn an_event_whose_text_comes_later_runs_then() {
     let ground = Ground::with(rules.clone(), [], 20).await;
     ground.publish("customer-saved", with_job("early", "late")).await;
     let metrics = ground.metrics.clone();
-    // It has been planned once.
+    // It was planned once.
     ground
         .until(|_| {
             metrics.text().contains("dispatcher_events_matched_total{trigger=\"customer-saved-trigger\"} 1")

@@ -1,4 +1,4 @@
-//! A bug of ours ends with its event.
+//! A panic of ours only affects its event.
 
 use super::*;
 

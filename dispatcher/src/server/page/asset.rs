@@ -1,9 +1,9 @@
-//! The stylesheet, the script and the icon: compiled in, and fetched anew when they change.
+//! The stylesheet, the script and the icon: compiled in, and fetched again when they change.
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::digest::digest;
+use job::digest;
 
 const STYLE: &str = include_str!("../../../page/style.css");
 const SCRIPT: &str = include_str!("../../../page/live.js");

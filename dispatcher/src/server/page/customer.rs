@@ -1,4 +1,4 @@
-//! `/customers/ID`: one customer, every step as a timeline.
+//! `/customers/ID`: one customer, with every step in a timeline.
 
 use askama::Template;
 use axum::extract::{Path, State};
@@ -7,11 +7,11 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 
 use super::timeline::{Entry, entries};
-use super::{Frame, Place, away, format, live, problem, refuse_foreign_name};
-use crate::history::CustomerState;
+use super::{Frame, Section, away, format, live, problem};
+use crate::onboarding::CustomerState;
 use crate::server::App;
 
-/// Runs on one page: more than any flow makes.
+/// The most runs on one page: more than any flow has.
 const RUNS: usize = 200;
 
 #[derive(Template)]
@@ -25,9 +25,6 @@ struct CustomerPage {
 }
 
 pub(super) async fn show(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    if let Some(refused) = refuse_foreign_name(&app, &headers) {
-        return refused;
-    }
     live::answer(&app, &headers, move |app, headers| {
         let id = id.clone();
         async move { customer(&app, &headers, &id).await }
@@ -36,11 +33,11 @@ pub(super) async fn show(State(app): State<App>, Path(id): Path<String>, headers
 }
 
 async fn customer(app: &App, headers: &HeaderMap, id: &str) -> Result<CustomerPage, Response> {
-    let history = &app.0.history;
-    let (customer, runs) = match tokio::try_join!(history.customer(id), history.runs_of(id, RUNS)) {
+    let asked = async { tokio::try_join!(app.0.customers.one(id), app.0.history.runs_of(id, RUNS)) };
+    let (customer, runs) = match asked.await {
         Ok((Some(customer), runs)) => (customer, runs),
         Ok((None, _)) => {
-            let words = "The history knows no customer of this id. One that has just registered appears when its first Job starts.";
+            let words = "Neither the database nor the history knows a customer of this id. One that has just registered appears when its first Job starts.";
             return Err(problem(app, headers, StatusCode::NOT_FOUND, "No such customer", words).await);
         }
         Err(error) => return Err(away(app, headers, &error).await),
@@ -50,7 +47,7 @@ async fn customer(app: &App, headers: &HeaderMap, id: &str) -> Result<CustomerPa
     let flow = &app.snapshot().await.flow;
     let ended = customer.stage.is_end();
     Ok(CustomerPage {
-        frame: Frame::new(app, headers, Place::Customers).await,
+        frame: Frame::new(app, headers, Section::Customers).await,
         entries: entries(runs, flow, ended, now),
         cut,
         customer,

@@ -1,4 +1,4 @@
-//! `/customers`: all of them, stuck ones first, searched and paged.
+//! `/customers`: all customers, stuck ones first, with search and pages.
 
 use askama::Template;
 use axum::extract::{Query, State};
@@ -7,9 +7,10 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::{Frame, Place, away, form, format, live, refuse_foreign_name};
-use crate::history::{Cursor, CustomerState, Stage, Wanted};
+use super::{Frame, Section, away, form, live};
+use crate::onboarding::{Cursor, CustomerState, Stage, Wanted};
 use crate::server::App;
+use crate::server::format;
 
 /// Customers on one page.
 const PAGE: usize = 50;
@@ -35,15 +36,15 @@ struct Customers {
     now: DateTime<Utc>,
 }
 
-/// A stage to choose, with how many are in it.
+/// A stage to choose, with its number of customers.
 struct Choice {
     name: &'static str,
-    place: String,
+    address: String,
     count: String,
     chosen: bool,
 }
 
-/// The word of a stage, as a mark of its tone.
+/// The name of a stage, coloured by its tone.
 pub(super) const fn tone(stage: Stage) -> &'static str {
     match stage {
         Stage::Stuck => "bad",
@@ -55,9 +56,6 @@ pub(super) const fn tone(stage: Stage) -> &'static str {
 }
 
 pub(super) async fn show(State(app): State<App>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
-    if let Some(refused) = refuse_foreign_name(&app, &headers) {
-        return refused;
-    }
     live::answer(&app, &headers, move |app, headers| {
         let asked = asked.clone();
         async move { customers(&app, &headers, asked).await }
@@ -69,30 +67,30 @@ async fn customers(app: &App, headers: &HeaderMap, asked: Asked) -> Result<Custo
     let stage = Stage::ALL.into_iter().find(|stage| stage.as_str() == asked.stage);
     let after = asked.after.parse::<Cursor>().ok();
     let wanted = Wanted { stage, text: asked.q.clone(), after, limit: PAGE + 1 };
-    let frame = Frame::new(app, headers, Place::Customers).await;
-    let mut list = match app.0.history.customers(&wanted).await {
+    let frame = Frame::new(app, headers, Section::Customers).await;
+    let mut list = match app.0.customers.list(&wanted).await {
         Ok(list) => list,
         Err(error) => return Err(away(app, headers, &error).await),
     };
     let more = list.len() > PAGE;
     list.truncate(PAGE);
-    let next =
-        list.last().filter(|_| more).map(|last| frame.text(&Cursor::from(last).to_string()).into_owned());
-    // Whether something was found must not spell out what is masked.
+    let next = list.last().filter(|_| more).map(|(_, last)| frame.text(&last.to_string()).into_owned());
+    let mut list: Vec<CustomerState> = list.into_iter().map(|(state, _)| state).collect();
+    // The number of results must not reveal what is masked.
     let text = wanted.text.trim().to_lowercase();
     list.retain(|one| {
         [&one.name, &one.id].iter().any(|shown| frame.text(shown).to_lowercase().contains(&text))
     });
-    let totals = &app.snapshot().await.totals;
+    let stages = app.snapshot().await.stages;
     let choice = |stage: Option<Stage>| {
         let name = stage.map_or("all", Stage::as_str);
         let count = match stage {
-            Some(stage) => totals.customers(stage),
-            None => Stage::ALL.iter().map(|stage| totals.customers(*stage)).sum(),
+            Some(stage) => stages.count(stage),
+            None => Stage::ALL.iter().map(|stage| stages.count(*stage)).sum(),
         };
         Choice {
             name,
-            place: format!(
+            address: format!(
                 "/customers{}",
                 form::query(&[("q", &asked.q), ("stage", stage.map_or("", Stage::as_str))])
             ),

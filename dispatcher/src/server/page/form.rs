@@ -1,33 +1,60 @@
-//! What browsers send back: forms, and the small words in addresses.
+//! What browsers send: forms, and short values in addresses.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::Next;
 use axum::response::Response;
 
 use super::{login_first, problem};
 use crate::server::App;
 use crate::server::session::Session;
 
-/// Percent-encoded for a value in a query.
+/// The largest form, in bytes.
+const MOST_BYTES: usize = 64 << 10;
+/// The path of the only form that everybody may send.
+const MOST_BYTES_OF_LOGIN: usize = 8 << 10;
+
+/// Decides from the head whether this visitor may send a form, and then reads the form.
+pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let path = request.uri().path();
+    let most = match path {
+        "/login" => MOST_BYTES_OF_LOGIN,
+        "/triggers" if app.0.tokens.loopback => MOST_BYTES,
+        _ if app.session(request.headers()).await.is_none() => {
+            return login_first(if path == "/logout" { "/" } else { path });
+        }
+        _ => MOST_BYTES,
+    };
+    match app.0.bodies.read(request, most).await {
+        Ok((request, _room)) => next.run(request).await,
+        Err(refused) => refused,
+    }
+}
+
+/// Percent-encodes a value for a query.
 pub(in crate::server) fn encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
             use std::fmt::Write;
-            let _ = write!(out, "%{byte:02X}"); // a String takes everything
+            let _ = write!(out, "%{byte:02X}"); // writing to a String cannot fail
         }
         out
     })
 }
 
-/// A query of these pairs; what is empty is left out.
+/// A query from these pairs, without empty values.
 pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     let filled = pairs.iter().filter(|(_, value)| !value.is_empty());
     let parts: Vec<_> = filled.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }
 
-/// A place of ours to go to, or `/`: never another site's.
+/// A path on this server, or `/`: never another site's address.
 pub(super) fn own_place(next: &str) -> &str {
     let ours = next.starts_with('/')
         && !next.starts_with("//")
@@ -35,16 +62,16 @@ pub(super) fn own_place(next: &str) -> &str {
     if ours { next } else { "/" }
 }
 
-/// The operator who sent a form that changes something; whoever is not logged in or sends no form of ours is refused.
+/// The operator who sent a form that changes something. Refuses visitors who are not logged in, and forms that are
+/// not ours.
 pub(super) async fn operator(
     app: &App,
     headers: &HeaderMap,
     word: &str,
     back: &str,
 ) -> Result<Session, Response> {
-    let admin = app.0.tokens.admin.as_ref();
-    let Some(session) = Session::of(headers, admin) else { return Err(login_first(back)) };
-    if session.allows(admin, word, headers) {
+    let Some(session) = app.session(headers).await else { return Err(login_first(back)) };
+    if app.0.sessions.allows(&session, word, headers) {
         return Ok(session);
     }
     let words = "The form is not one of this session, or another site sent it. Nothing was done: go back, load the page again, and repeat.";

@@ -5,11 +5,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
-use super::{Frame, Place, away, format, html, problem, refuse_foreign_name};
-use crate::bus::DeadLetter;
+use super::{Frame, Section, away, html, problem};
 use crate::server::App;
+use crate::server::format;
+use bus::DeadLetter;
 
-/// Bytes of an event that are shown.
+/// How many bytes of an event are shown.
 const SHOWN: usize = 64 << 10;
 
 #[derive(Template)]
@@ -22,15 +23,12 @@ struct LetterPage {
 }
 
 pub(super) async fn show(State(app): State<App>, Path(number): Path<u64>, headers: HeaderMap) -> Response {
-    if let Some(refused) = refuse_foreign_name(&app, &headers) {
-        return refused;
-    }
     match app.0.bus.dead_letter_by_number(number).await {
         Ok(Some(letter)) => {
             let event = readable(&letter.payload);
             let cut = event.len() > SHOWN;
             let event = format::cut(&event, SHOWN);
-            let frame = Frame::new(&app, &headers, Place::DeadLetters).await;
+            let frame = Frame::new(&app, &headers, Section::DeadLetters).await;
             html(StatusCode::OK, &LetterPage { frame, letter, event, cut })
         }
         Ok(None) => {
@@ -41,7 +39,7 @@ pub(super) async fn show(State(app): State<App>, Path(number): Path<u64>, header
     }
 }
 
-/// JSON on many lines; other text as it is; what is no text in a form that shows every byte.
+/// JSON is indented, other text is unchanged, and bytes that are not text are escaped.
 fn readable(payload: &[u8]) -> String {
     match serde_json::from_slice::<serde_json::Value>(payload) {
         Ok(value) => format!("{value:#}"),

@@ -1,4 +1,4 @@
-//! `/dead-letters`: what could not be handled, with the reason; replayed or dropped, one or all that match.
+//! `/dead-letters`: dead letters with their reasons; to replay or drop one, or all that match.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::{Frame, Place, away, form, format, html, live, problem, refuse_foreign_name};
-use crate::bus::{DeadLetter, Filter, Page};
-use crate::history::Act;
+use super::{Frame, Section, away, form, html, live, problem};
 use crate::operator::Verb;
 use crate::server::App;
+use crate::server::format;
 use crate::server::operator::{AT_ONCE, Tally, act as act_on_one, act_on_all, operator};
-use crate::server::session::Session;
 use crate::server::snapshot::Snapshot;
+use bus::{DeadLetter, Filter, Page};
+use history::Act;
 
 /// Dead letters on one page.
 const PAGE: usize = 25;
-/// Past actions shown.
+/// How many past actions are shown.
 const ACTS: u32 = 10;
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -53,12 +53,12 @@ struct LettersPage {
 }
 
 impl Asked {
-    /// `masked` for those who are not logged in.
+    /// `masked` for visitors who are not logged in.
     fn filter(&self, masked: bool) -> Filter {
         let wanted = |text: &String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         Filter {
             subject: wanted(&self.subject),
-            customer: wanted(&self.customer),
+            flow: wanted(&self.customer),
             reason: wanted(&self.reason),
             masked,
             payloads: false,
@@ -72,13 +72,13 @@ impl Asked {
         subject.is_some() || self.is_searched()
     }
 
-    /// Whether letters have to be looked at one by one.
+    /// Whether the filter needs to look at each letter.
     fn is_searched(&self) -> bool {
-        let Filter { customer, reason, .. } = self.filter(true);
-        customer.is_some() || reason.is_some()
+        let Filter { flow, reason, .. } = self.filter(true);
+        flow.is_some() || reason.is_some()
     }
 
-    fn place(&self, after: u64, said: &str) -> String {
+    fn address(&self, after: u64, said: &str) -> String {
         let after = if after == 0 { String::new() } else { after.to_string() };
         let pairs = [
             ("subject", self.subject.as_str()),
@@ -92,9 +92,6 @@ impl Asked {
 }
 
 pub(super) async fn show(State(app): State<App>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
-    if let Some(refused) = refuse_foreign_name(&app, &headers) {
-        return refused;
-    }
     let found = Arc::default();
     live::answer(&app, &headers, move |app, headers| {
         let (asked, found) = (asked.clone(), Arc::clone(&found));
@@ -103,7 +100,7 @@ pub(super) async fn show(State(app): State<App>, Query(asked): Query<Asked>, hea
     .await
 }
 
-/// What a search found, and how many letters of each subject there were then.
+/// The result of a search, and how many letters of each subject there were then.
 type Found = Mutex<Option<(Arc<Snapshot>, Page)>>;
 
 async fn letters(
@@ -113,9 +110,9 @@ async fn letters(
     found: &Found,
 ) -> Result<LettersPage, Response> {
     let snapshot = app.snapshot().await;
-    let masked = Session::of(headers, app.0.tokens.admin.as_ref()).is_none();
+    let masked = app.session(headers).await.is_none();
     let mut found = found.lock().await;
-    // A page that is followed asks every other second: a search is not worth that while no letter comes or goes.
+    // A followed page asks every other second, so the search is only repeated when a letter has come or gone.
     let kept = found.as_ref().filter(|(then, _)| {
         asked.is_searched() && then.dead_letters.is_some() && then.dead_letters == snapshot.dead_letters
     });
@@ -129,10 +126,10 @@ async fn letters(
     *found = Some((snapshot, page.clone()));
     drop(found);
     Ok(LettersPage {
-        frame: Frame::new(app, headers, Place::DeadLetters).await,
+        frame: Frame::new(app, headers, Section::DeadLetters).await,
         subjects: app.0.rules.subjects().into_iter().collect(),
         letters: page.letters,
-        next: page.next.map(|after| asked.place(after, "")),
+        next: page.next.map(|after| asked.address(after, "")),
         acts: app.0.history.acts(ACTS).await.unwrap_or_default(),
         said: said(&asked.said),
         now: Utc::now(),
@@ -140,7 +137,7 @@ async fn letters(
     })
 }
 
-/// What was done, from the word in the address: nothing of the address itself is shown.
+/// The result of an action, chosen by a word in the address. Nothing of the address itself is shown.
 fn said(word: &str) -> String {
     let mut parts = word.split('-');
     let (verb, mut number) =
@@ -168,7 +165,7 @@ fn said(word: &str) -> String {
 pub(super) struct Wish {
     word: String,
     action: Verb,
-    /// One; without it, all that match.
+    /// The number of one letter; without it, the form means all that match.
     number: Option<u64>,
     #[serde(default)]
     subject: String,
@@ -176,7 +173,7 @@ pub(super) struct Wish {
     customer: String,
     #[serde(default)]
     reason: String,
-    /// Ticked where many are to be changed.
+    /// Ticked by the operator to change many.
     #[serde(default)]
     sure: String,
 }
@@ -190,7 +187,7 @@ pub(super) async fn act(State(app): State<App>, request: Request) -> Response {
     };
     let asked =
         Asked { subject: wish.subject, customer: wish.customer, reason: wish.reason, ..Asked::default() };
-    let session = match form::operator(&app, &headers, &wish.word, &asked.place(0, "")).await {
+    let session = match form::operator(&app, &headers, &wish.word, &asked.address(0, "")).await {
         Ok(session) => session,
         Err(refused) => return refused,
     };
@@ -215,7 +212,7 @@ pub(super) async fn act(State(app): State<App>, request: Request) -> Response {
     match tally {
         Ok(Tally { done, failed, more }) => {
             let said = format!("{}-{done}-{failed}-{}", wish.action.as_str(), u8::from(more));
-            Redirect::to(&asked.place(0, &said)).into_response()
+            Redirect::to(&asked.address(0, &said)).into_response()
         }
         Err(error) => away(&app, &headers, &error).await,
     }
@@ -230,12 +227,12 @@ struct Confirm {
     back: String,
 }
 
-/// What is dropped is gone: asked once more, without a script.
+/// Dropping is final, so a page without a script asks once more.
 async fn confirm(app: &App, headers: &HeaderMap, number: u64, asked: Asked) -> Response {
     match app.0.bus.dead_letter_by_number(number).await {
         Ok(Some(letter)) => {
-            let frame = Frame::new(app, headers, Place::DeadLetters).await;
-            let back = asked.place(0, "");
+            let frame = Frame::new(app, headers, Section::DeadLetters).await;
+            let back = asked.address(0, "");
             html(StatusCode::OK, &Confirm { frame, asked, letter, back })
         }
         Ok(None) => {

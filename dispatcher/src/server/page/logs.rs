@@ -1,14 +1,13 @@
-//! `/runs/ID/logs`: what a Job printed. For operators alone: a worker of anybody's may print personal data.
+//! `/runs/ID/logs`: the output of a Job. Only for operators, because any worker may print personal data.
 
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
-use super::{Frame, Place, away, html, login_first, problem};
-use crate::history::Run;
+use super::{Frame, Section, away, html, login_first, problem};
 use crate::server::App;
-use crate::server::session::Session;
+use history::Run;
 
 #[derive(Template)]
 #[template(path = "logs.html")]
@@ -19,7 +18,7 @@ struct Logs {
 }
 
 pub(super) async fn show(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    if Session::of(&headers, app.0.tokens.admin.as_ref()).is_none() {
+    if app.session(&headers).await.is_none() {
         return login_first(&format!("/runs/{id}/logs"));
     }
     let run = match app.0.history.run(&id).await {
@@ -32,7 +31,7 @@ pub(super) async fn show(State(app): State<App>, Path(id): Path<String>, headers
     };
     match app.0.backend.logs(&run.namespace, &run.job).await {
         Ok(output) => {
-            let frame = Frame::new(&app, &headers, Place::Customers).await;
+            let frame = Frame::new(&app, &headers, Section::Customers).await;
             html(StatusCode::OK, &Logs { frame, run, output })
         }
         Err(error) => away(&app, &headers, &error).await,

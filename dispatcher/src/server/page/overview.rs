@@ -1,4 +1,4 @@
-//! `/`: the flow as a picture, who needs attention, and how the parts are.
+//! `/`: the flow as a picture, customers that need attention, and the health of all parts.
 
 use std::sync::Arc;
 
@@ -10,12 +10,13 @@ use chrono::Utc;
 
 use super::customers::tone;
 use super::picture::{NARROW, Picture, WIDE};
-use super::{Frame, Place, format, live, refuse_foreign_name};
-use crate::history::{CustomerState, Stage, Wanted};
+use super::{Frame, Section, live};
+use crate::onboarding::{CustomerState, Stage, Wanted};
 use crate::server::App;
+use crate::server::format;
 use crate::server::snapshot::Snapshot;
 
-/// Customers shown that need attention.
+/// The most customers that need attention on this page.
 const SHOWN: usize = 6;
 
 #[derive(Template)]
@@ -31,7 +32,7 @@ struct Overview {
 impl Overview {
     fn stages(&self) -> [(Stage, &'static str, String); 5] {
         Stage::ALL.map(|stage| {
-            let count = self.snapshot.totals.customers(stage);
+            let count = self.snapshot.stages.count(stage);
             let tone = match stage {
                 _ if count == 0 => "zero",
                 stage => tone(stage),
@@ -42,9 +43,6 @@ impl Overview {
 }
 
 pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
-    if let Some(refused) = refuse_foreign_name(&app, &headers) {
-        return refused;
-    }
     live::answer(
         &app,
         &headers,
@@ -56,10 +54,13 @@ pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response
 async fn overview(app: &App, headers: &HeaderMap) -> Overview {
     let snapshot = app.snapshot().await;
     let wanted = Wanted { limit: SHOWN, ..Wanted::default() };
-    let first = app.0.history.customers(&wanted).await.unwrap_or_default();
-    let troubled = first.into_iter().filter(|one| matches!(one.stage, Stage::Stuck | Stage::Retrying));
+    let first = app.0.customers.list(&wanted).await.unwrap_or_default();
+    let troubled = first
+        .into_iter()
+        .map(|(one, _)| one)
+        .filter(|one| matches!(one.stage, Stage::Stuck | Stage::Retrying));
     Overview {
-        frame: Frame::new(app, headers, Place::Flow).await,
+        frame: Frame::new(app, headers, Section::Flow).await,
         pictures: [
             Picture::new("wide", &snapshot.flow, &snapshot.steps, WIDE),
             Picture::new("narrow", &snapshot.flow, &snapshot.steps, NARROW),

@@ -1,10 +1,10 @@
 //! The flow as a picture: steps in the order of their events, in rows that read like text, with arrows in between.
 
-use super::format::short_number;
-use super::step::StepView;
 use crate::flow::Flow;
+use crate::server::format::short_number;
+use crate::server::step::StepView;
 
-/// Measures of one picture.
+/// The measures of one picture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measure {
     columns: usize,
@@ -14,15 +14,15 @@ pub(super) struct Measure {
     gap_y: usize,
 }
 
-/// For a desk.
+/// For a wide screen.
 pub(super) const WIDE: Measure = Measure { columns: 4, width: 264, height: 128, gap_x: 36, gap_y: 48 };
-/// For a hand.
+/// For a phone.
 pub(super) const NARROW: Measure = Measure { columns: 1, width: 340, height: 128, gap_x: 36, gap_y: 34 };
 
 /// What is drawn.
 #[derive(Clone, Debug)]
 pub(super) struct Picture {
-    /// Tells two pictures on one page apart.
+    /// Distinguishes two pictures on one page.
     pub(super) name: &'static str,
     pub(super) width: usize,
     pub(super) height: usize,
@@ -31,7 +31,7 @@ pub(super) struct Picture {
     pub(super) arrows: Vec<String>,
 }
 
-/// A step at its place.
+/// A step and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) x: usize,
@@ -42,19 +42,19 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Where each number stands, its name, itself and its tone: each as much of the card as its name needs.
+    /// The position of each count, its name, value and tone; its share of the card depends on its name.
     pub(super) fn counts(&self) -> impl Iterator<Item = (usize, &'static str, String, &'static str)> {
         let width = self.width - 24;
-        let places = PLACES.map(|percent| 16 + percent * width / 100);
+        let cells = PLACES.map(|percent| 16 + percent * width / 100);
         let counts = self.step.counts().map(|(name, count, tone)| match name {
             "dead letters" => ("dead", count, tone),
             _ => (name, count, tone),
         });
-        places.into_iter().zip(counts).map(|(x, (name, count, tone))| (x, name, short_number(count), tone))
+        cells.into_iter().zip(counts).map(|(x, (name, count, tone))| (x, name, short_number(count), tone))
     }
 }
 
-/// An event that starts nothing: where the flow ends.
+/// An event that starts no step: the flow ends there.
 #[derive(Clone, Debug)]
 pub(super) struct End {
     pub(super) x: usize,
@@ -67,7 +67,7 @@ pub(super) struct End {
 /// Where the counts of a card begin, in percent of its width.
 const PLACES: [usize; 5] = [0, 22, 47, 65, 84];
 
-/// Height of a mark for an end.
+/// The height of the mark for an end.
 const END_HEIGHT: usize = 44;
 
 impl Picture {
@@ -80,28 +80,28 @@ impl Picture {
                 ends.push(subject.clone());
             }
         }
-        let places = places(flow.steps.len() + ends.len(), &links);
-        let grid = Grid::new(&places, measure);
+        let cells = cells(flow.steps.len() + ends.len(), &links);
+        let grid = Grid::new(&cells, measure);
         let nodes: Vec<_> = steps
             .iter()
-            .zip(&places)
-            .map(|(step, place)| {
-                let (x, y) = grid.corner(*place);
+            .zip(&cells)
+            .map(|(step, cell)| {
+                let (x, y) = grid.corner(*cell);
                 Node { x, y, width: measure.width, height: measure.height, step: step.clone() }
             })
             .collect();
         let ends: Vec<_> = ends
             .into_iter()
-            .zip(places.iter().skip(flow.steps.len()))
-            .map(|(subject, place)| {
-                let (x, y) = grid.corner(*place);
+            .zip(cells.iter().skip(flow.steps.len()))
+            .map(|(subject, cell)| {
+                let (x, y) = grid.corner(*cell);
                 let y = y + if measure.columns == 1 { 0 } else { (measure.height - END_HEIGHT) / 2 };
                 End { x, y, width: measure.width, height: END_HEIGHT, subject }
             })
             .collect();
         let arrows = links.iter().filter_map(|(from, to)| {
             let to_top = ends.get(to.wrapping_sub(flow.steps.len())).map(|end| end.y);
-            Some(grid.arrow(*places.get(*from)?, *places.get(*to)?, to_top))
+            Some(grid.arrow(*cells.get(*from)?, *cells.get(*to)?, to_top))
         });
         let bottom = ends.iter().map(|end| end.y + END_HEIGHT);
         let bottom = nodes.iter().map(|node| node.y + node.height).chain(bottom).max().unwrap_or(0);
@@ -116,15 +116,16 @@ impl Picture {
     }
 }
 
-/// How far from the start, and which of those as far.
+/// The layer of each step, and its index in the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct Cell {
     layer: usize,
     slot: usize,
 }
 
-/// The longest way from a start says the layer; a circle, which `validate` refuses, ends somewhere.
-fn places(count: usize, links: &[(usize, usize)]) -> Vec<Place> {
+/// The layer is the length of the longest path from a start. In a circle, which `validate` refuses, the search still
+/// ends.
+fn cells(count: usize, links: &[(usize, usize)]) -> Vec<Cell> {
     let mut layers = vec![0; count];
     for _ in 0..count {
         for (from, to) in links {
@@ -133,22 +134,22 @@ fn places(count: usize, links: &[(usize, usize)]) -> Vec<Place> {
             }
         }
     }
-    let mut places: Vec<Place> = layers.iter().map(|layer| Place { layer: *layer, slot: 0 }).collect();
+    let mut cells: Vec<Cell> = layers.iter().map(|layer| Cell { layer: *layer, slot: 0 }).collect();
     let mut order: Vec<usize> = (0..count).collect();
     order.sort_by_key(|at| (layers[*at], *at));
-    let mut taken: Vec<Place> = Vec::new();
+    let mut taken: Vec<Cell> = Vec::new();
     for at in order {
-        // Beside what starts it, so that a chain is a line.
-        let wanted = links.iter().find(|(_, to)| *to == at).map_or(0, |(from, _)| places[*from].slot);
+        // Next to the step that starts it, so that a chain becomes a line.
+        let wanted = links.iter().find(|(_, to)| *to == at).map_or(0, |(from, _)| cells[*from].slot);
         let free =
-            (wanted..=count * 2).find(|slot| !taken.contains(&Place { layer: layers[at], slot: *slot }));
-        places[at].slot = free.unwrap_or(wanted);
-        taken.push(places[at]);
+            (wanted..=count * 2).find(|slot| !taken.contains(&Cell { layer: layers[at], slot: *slot }));
+        cells[at].slot = free.unwrap_or(wanted);
+        taken.push(cells[at]);
     }
-    places
+    cells
 }
 
-/// Places to coordinates.
+/// Turns layers into coordinates.
 struct Grid {
     measure: Measure,
     /// Where each row of layers begins.
@@ -156,28 +157,28 @@ struct Grid {
 }
 
 impl Grid {
-    fn new(places: &[Place], measure: Measure) -> Self {
-        let rows = places.iter().map(|place| place.layer / measure.columns).max().unwrap_or(0) + 1;
+    fn new(cells: &[Cell], measure: Measure) -> Self {
+        let rows = cells.iter().map(|cell| cell.layer / measure.columns).max().unwrap_or(0) + 1;
         let mut tops = Vec::with_capacity(rows);
         let mut top = 1;
         for row in 0..rows {
             tops.push(top);
-            let here = places.iter().filter(|place| place.layer / measure.columns == row);
-            let slots = here.map(|place| place.slot + 1).max().unwrap_or(1);
+            let here = cells.iter().filter(|cell| cell.layer / measure.columns == row);
+            let slots = here.map(|cell| cell.slot + 1).max().unwrap_or(1);
             top += slots * (measure.height + measure.gap_y);
         }
         Self { measure, tops }
     }
 
-    fn corner(&self, place: Place) -> (usize, usize) {
+    fn corner(&self, cell: Cell) -> (usize, usize) {
         let Measure { columns, width, height, gap_x, gap_y } = self.measure;
-        let x = (place.layer % columns) * (width + gap_x);
-        let top = self.tops.get(place.layer / columns).copied().unwrap_or(0);
-        (x, top + place.slot * (height + gap_y))
+        let x = (cell.layer % columns) * (width + gap_x);
+        let top = self.tops.get(cell.layer / columns).copied().unwrap_or(0);
+        (x, top + cell.slot * (height + gap_y))
     }
 
-    /// To the right within a row; down, along the gap and down again to another row.
-    fn arrow(&self, from: Place, to: Place, to_top: Option<usize>) -> String {
+    /// To the right within a row; to another row down, along the gap, and down again.
+    fn arrow(&self, from: Cell, to: Cell, to_top: Option<usize>) -> String {
         let Measure { columns, width, height, gap_x, gap_y } = self.measure;
         let ((ax, ay), (bx, by)) = (self.corner(from), self.corner(to));
         let by = to_top.unwrap_or(by);
@@ -208,14 +209,14 @@ mod tests {
 
     #[test]
     fn a_chain_is_a_line_and_branches_stand_below_each_other() {
-        let place = |layer, slot| Place { layer, slot };
-        assert_eq!(places(3, &[(0, 1), (1, 2)]), [place(0, 0), place(1, 0), place(2, 0)]);
-        let fork = places(4, &[(0, 1), (0, 2), (2, 3)]);
-        assert_eq!(fork, [place(0, 0), place(1, 0), place(1, 1), place(2, 1)]);
+        let cell = |layer, slot| Cell { layer, slot };
+        assert_eq!(cells(3, &[(0, 1), (1, 2)]), [cell(0, 0), cell(1, 0), cell(2, 0)]);
+        let fork = cells(4, &[(0, 1), (0, 2), (2, 3)]);
+        assert_eq!(fork, [cell(0, 0), cell(1, 0), cell(1, 1), cell(2, 1)]);
     }
 
     #[test]
     fn a_circle_is_drawn_and_does_not_hang() {
-        assert_eq!(places(2, &[(0, 1), (1, 0)]).len(), 2);
+        assert_eq!(cells(2, &[(0, 1), (1, 0)]).len(), 2);
     }
 }

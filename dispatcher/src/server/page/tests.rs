@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{Cause as Rule, Outcome, Report};
-use crate::bus::DeadLetterInfo;
-use crate::history::Stage;
-use crate::observer::{Cause, JobRun, State};
+use crate::onboarding::{Customers, Stage};
 use crate::server::Tokens;
 use crate::server::tests::{Ground, local};
+use bus::DeadLetterInfo;
 use chrono::Utc;
+use job::{EventFacts, FailureClass, JobRun, Outcome, Report, State};
 
 /// A run of a step that ended like this.
 fn run(trigger: &str, customer: &str, name: &str, outcome: Outcome) -> JobRun {
     let now = Utc::now();
-    let cause = Cause {
+    let event = EventFacts {
         id: format!("event-of-{customer}"),
         event_type: String::new(),
         source: "knapscen.disco".to_owned(),
@@ -22,12 +21,13 @@ fn run(trigger: &str, customer: &str, name: &str, outcome: Outcome) -> JobRun {
         nats_subject: trigger.trim_end_matches("-trigger").to_owned(),
         correlation_id: None,
         traceparent: None,
-        customer: customer.to_owned(),
-        customer_name: name.to_owned(),
+        flow_key: customer.to_owned(),
+        flow_name: name.to_owned(),
         replay: 0,
         published_at: now,
         taken_at: now,
         attempt: 1,
+        delivery: 1,
     };
     JobRun {
         trigger: trigger.to_owned(),
@@ -35,7 +35,7 @@ fn run(trigger: &str, customer: &str, name: &str, outcome: Outcome) -> JobRun {
         name: format!("{trigger}-{customer}"),
         image: "knapscen/save-customer:latest".to_owned(),
         event_hash: "0".to_owned(),
-        cause: Arc::new(cause),
+        event: Arc::new(event),
         handed_at: now,
         state: State::Ended {
             started_at: Some(now),
@@ -50,10 +50,10 @@ fn run(trigger: &str, customer: &str, name: &str, outcome: Outcome) -> JobRun {
 
 fn failed(message: &str) -> Outcome {
     let (message, report) = (message.to_owned(), Report::default());
-    Outcome::Failed { cause: Rule::PodFailurePolicy, exit_code: Some(65), message, report }
+    Outcome::Failed { class: FailureClass::PodFailurePolicy, exit_code: Some(65), message, report }
 }
 
-/// Waits for what a page shows once the history is written.
+/// Waits until the history is written and the page shows it.
 async fn until(ground: &Ground, path: &str, text: &str) -> String {
     for _ in 0..400 {
         let page = ground.get(path).await.1;
@@ -133,7 +133,7 @@ fn guarded() -> Tokens {
     Tokens { admin: Some(TOKEN.to_owned().into()), ..local() }
 }
 
-/// Logs in; the cookie as the browser sends it back.
+/// Logs in, and returns the cookie as a browser would send it.
 async fn log_in(ground: &Ground, token: &str) -> Option<String> {
     let form = [("name", "Ann"), ("token", token), ("next", "/dead-letters")];
     let answer = ground.send("/login", None, &form).await;
@@ -149,7 +149,7 @@ async fn log_in(ground: &Ground, token: &str) -> Option<String> {
     Some(cookie.split(';').next().unwrap().to_owned())
 }
 
-/// The word that the forms of a page carry.
+/// The token in the forms of a page.
 fn form_word(page: &str) -> String {
     let (_, rest) = page.split_once("name=\"word\" value=\"").unwrap();
     rest.split('"').next().unwrap().to_owned()
@@ -254,11 +254,11 @@ async fn a_pasted_event_is_explained() {
     assert!(answer.text().await.unwrap().contains("this is no event"));
 }
 
-/// A letter of the customer's event that has just failed.
+/// A letter for the customer's event that has just failed.
 async fn bury(ground: &Ground, customer: &str, reason: &str, event: &str) -> u64 {
     let info = DeadLetterInfo {
         reason: reason.to_owned(),
-        customer: customer.to_owned(),
+        flow_key: customer.to_owned(),
         event_id: format!("event-of-{customer}"),
         ..DeadLetterInfo::default()
     };
@@ -327,7 +327,10 @@ async fn a_drop_is_asked_for_once_more_and_its_customer_is_stuck_no_more() {
     assert_eq!(ground.bus.dead_letter_count().await.unwrap(), 1);
     assert_eq!(ground.send("/dead-letters", Some(&cookie), &form).await.status(), 303);
     assert_eq!(ground.bus.dead_letter_count().await.unwrap(), 0);
-    assert_eq!(ground.history.customer("c-1").await.unwrap().unwrap().stage, Stage::GivenUp);
+    assert_eq!(
+        Customers::new(ground.history.clone()).one("c-1").await.unwrap().unwrap().stage,
+        Stage::GivenUp
+    );
     assert!(!ground.get("/customers?stage=stuck").await.1.contains("Acme"));
     let page = ground.get("/customers/c-1").await.1;
     assert!(page.contains("given up") && page.contains("failed, dropped"), "{page}");

@@ -1,16 +1,18 @@
-//! A customer's runs as a timeline: how long each waited, started and ran, how it ended, and what the worker said.
+//! A customer's runs as a timeline: how long each waited, started and ran, how it ended, and what the worker
+//! reported.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use super::format::{duration, step};
-use crate::flow::{Flow, short};
-use crate::history::{Run, RunState};
+use crate::flow::Flow;
+use crate::server::format::{duration, step};
+use history::{Run, RunState};
+use job::short;
 
-/// Width of a bar, in its own units.
+/// The width of a bar, in its own units.
 const WIDTH: i64 = 1000;
 
-/// A run, or a step that is still to come.
+/// A run, or a step that has not run yet.
 pub(super) struct Entry {
     pub(super) step: String,
     pub(super) subject: String,
@@ -22,7 +24,7 @@ pub(super) struct Entry {
     pub(super) phases: String,
 }
 
-/// Where waiting, starting and running lie between the first and the last moment of all.
+/// The positions of waiting, starting and running between the first and the last moment of all runs.
 pub(super) struct Bar {
     pub(super) wait: (i64, i64),
     pub(super) start: (i64, i64),
@@ -43,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// What a run is described by: each with its name.
+    /// The descriptions of a run, each with its label.
     pub(super) fn details(&self) -> Vec<(&'static str, String)> {
         let Some(run) = &self.run else { return Vec::new() };
         let mut all = vec![("waited", duration(run.handed_at - run.published_at))];
@@ -65,8 +67,8 @@ impl Entry {
         if let Some(code) = run.exit_code {
             all.push(("exit code", code.to_string()));
         }
-        if let Some(cause) = &run.cause {
-            all.push(("cause", cause.clone()));
+        if let Some(class) = &run.class {
+            all.push(("cause", class.clone()));
         }
         if run.adopted {
             all.push(("started by", "another dispatcher".to_owned()));
@@ -75,7 +77,7 @@ impl Entry {
     }
 }
 
-/// All runs in their order, and then the steps of the flow that have none yet.
+/// All runs in order, and then the steps of the flow without a run.
 pub(super) fn entries(runs: Vec<Run>, flow: &Flow, ended: bool, now: DateTime<Utc>) -> Vec<Entry> {
     let first = runs.iter().map(|run| run.published_at).min().unwrap_or(now);
     let last = runs.iter().map(|run| run.ended_at.unwrap_or(now)).max().unwrap_or(now);
@@ -104,7 +106,8 @@ fn entry(run: Run, first: DateTime<Utc>, span: TimeDelta, now: DateTime<Utc>) ->
         )
         .unwrap_or(0)
     };
-    // An adopted Job may have begun before it was handed over here. What never began is at its end, or still begins.
+    // An adopted Job may have begun before it was handed over here. A run without a start is at its end, or has not
+    // begun.
     let end = run.ended_at.unwrap_or(now);
     let begun = run.started_at.unwrap_or(end);
     let moments = [run.published_at, run.handed_at.min(begun), begun, end].map(at);
@@ -113,7 +116,7 @@ fn entry(run: Run, first: DateTime<Utc>, span: TimeDelta, now: DateTime<Utc>) ->
     let report: Value =
         run.report.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     Entry {
-        // What could not be planned has no image.
+        // An event that could not be planned has no image.
         step: match (run.image.as_str(), run.trigger.as_str()) {
             ("", "") => "refused",
             ("", trigger) => step(trigger),

@@ -1,4 +1,4 @@
-//! `/triggers`: what the manifests say, what each trigger matched last, and what a pasted event would do.
+//! `/triggers`: the manifests, what each trigger last matched, and what a pasted event would do.
 
 use std::time::Duration;
 
@@ -11,15 +11,16 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use shared::event::Kind;
 
-use super::{Frame, Place, format, html, live, login_first, problem, refuse_foreign_name};
-use crate::command::explain::words;
-use crate::history::Run;
+use super::{Frame, Section, format, html, live, problem};
+use crate::explanation;
 use crate::manifest::EventTrigger;
+use crate::paint::Paint;
 use crate::plan::{self, IncomingEvent};
 use crate::server::App;
-use crate::server::session::{Session, from_here};
+use crate::server::session::from_here;
+use history::Run;
 
-/// How long a pasted event may take to be explained.
+/// How long explaining a pasted event may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Template)]
@@ -35,7 +36,7 @@ struct TriggersPage {
 
 struct View {
     name: String,
-    place: String,
+    position: String,
     source: String,
     criteria: Vec<Vec<(&'static str, String)>>,
     action: String,
@@ -55,27 +56,19 @@ pub(super) struct Pasted {
 }
 
 pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Response {
-    if let Some(refused) = refuse_foreign_name(&app, &headers) {
-        return refused;
-    }
     live::answer(&app, &headers, |app, headers| async move {
         Ok::<_, Response>(page(&app, &headers, Pasted::default(), None).await)
     })
     .await
 }
 
-/// Changes nothing; still only for this machine's own visitors and for operators: rendering is work.
+/// This changes nothing, but rendering costs time, so the guard of forms only admits visitors of this machine and
+/// operators.
 pub(super) async fn explain(
     State(app): State<App>,
     headers: HeaderMap,
     Form(pasted): Form<Pasted>,
 ) -> Response {
-    if let Some(refused) = refuse_foreign_name(&app, &headers) {
-        return refused;
-    }
-    if !app.0.tokens.loopback && Session::of(&headers, app.0.tokens.admin.as_ref()).is_none() {
-        return login_first("/triggers");
-    }
     if !from_here(&headers) {
         return problem(&app, &headers, StatusCode::FORBIDDEN, "Refused", "Another site sent this form.")
             .await;
@@ -96,14 +89,15 @@ fn said(app: &App, event: &str, subject: &str) -> String {
         Ok(event) => event,
         Err(error) => return format!("this is no event: {error}"),
     };
-    let usual = Kind::ALL.into_iter().find(|kind| kind.ty() == event.event_type()).map(Kind::subject);
+    let usual = Kind::from_type(event.event_type()).map(Kind::subject);
     event.nats_subject = match (subject, usual) {
         ("", Some(usual)) => usual.to_owned(),
         ("", None) => return "its type is not of the flow: name the NATS subject it comes on".to_owned(),
         (named, _) => named.to_owned(),
     };
     let inner = &app.0;
-    words(&event, &plan::explain(&event, &inner.rules.current(), &inner.cluster, &inner.policy))
+    let explained = plan::explain(&event, &inner.rules.current(), &inner.cluster, &inner.policy);
+    explanation::text(&event, &explained, Paint::none())
 }
 
 async fn page(app: &App, headers: &HeaderMap, pasted: Pasted, explained: Option<String>) -> TriggersPage {
@@ -115,7 +109,7 @@ async fn page(app: &App, headers: &HeaderMap, pasted: Pasted, explained: Option<
         triggers.push(view(app, trigger, &snapshot.flow, last));
     }
     TriggersPage {
-        frame: Frame::new(app, headers, Place::Triggers).await,
+        frame: Frame::new(app, headers, Section::Triggers).await,
         triggers,
         refused: app.0.rules.state().refused,
         pasted,
@@ -153,7 +147,7 @@ fn view(app: &App, trigger: &EventTrigger, flow: &crate::flow::Flow, last: Optio
     let step = flow.steps.iter().find(|step| step.trigger == trigger.name);
     View {
         name: trigger.name.clone(),
-        place: trigger.place.to_string(),
+        position: trigger.position.to_string(),
         criteria: criteria.collect(),
         source,
         action: trigger.action.source().to_owned(),

@@ -1,14 +1,14 @@
-//! Circles in a directed graph: each once, as the nodes on its way.
+//! Finds circles in a directed graph: each once, as the nodes on its path.
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// More than these are not worth reading.
+/// The most circles that are reported.
 const MOST: usize = 20;
-/// A dense graph has more ways than anybody can walk.
+/// The most steps of a search: a dense graph has too many paths to try all.
 const STEPS: usize = 100_000;
 
-/// Every way from a node back to itself that visits no node twice, told from its smallest node on: all of them in a graph
-/// that people draw, at least one for each smallest node in any other, up to [`MOST`].
+/// Every path from a node back to itself that visits no node twice, starting with its smallest node. Finds all of
+/// them in a graph that people draw, and at least one for each smallest node in any other, up to [`MOST`].
 pub(super) fn circles(next: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
     let mut walk =
         Walk { next, path: Vec::new(), on_path: vec![false; next.len()], found: Vec::new(), steps: STEPS };
@@ -22,7 +22,7 @@ pub(super) fn circles(next: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
     walk.found
 }
 
-/// For each node, not before `start`, that has a way to `start` through such nodes: the next node on it.
+/// For each node from `start` on that can reach `start` through such nodes: the next node on the path.
 fn ways_back(next: &[BTreeSet<usize>], start: usize) -> Vec<Option<usize>> {
     let mut back = vec![None; next.len()];
     let mut open = VecDeque::from([start]);
@@ -57,7 +57,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Circles whose smallest node is `start`: so that none is found from another of its nodes again.
+    /// Finds circles whose smallest node is `start`, so that no circle is found again from another of its nodes.
     fn from(&mut self, start: usize, at: usize, back: &[Option<usize>]) {
         self.path.push(at);
         self.on_path[at] = true;
@@ -112,7 +112,7 @@ mod tests {
     fn a_dense_graph_ends_soon() {
         let edges: Vec<_> = (0..60).flat_map(|from| (0..60).map(move |to| (from, to))).collect();
         assert_eq!(of(&edges).len(), MOST);
-        // Much to walk and nothing to find, but for one long way back.
+        // Many paths to try, and only one long path back.
         let mut edges: Vec<_> = (0..200).flat_map(|from| (from + 1..200).map(move |to| (from, to))).collect();
         assert!(of(&edges).is_empty());
         edges.push((199, 0));

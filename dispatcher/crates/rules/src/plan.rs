@@ -1,0 +1,142 @@
+//! From event and manifests to what must be done. Pure: contacts no server and reads no file.
+//!
+//! One event may match several EventSources, each named by several triggers. Every matching trigger gives one
+//! [`TriggerPlan`]. An error in one plan only affects this event and this trigger.
+
+mod action;
+mod cluster;
+mod dollar;
+mod environment;
+mod error;
+mod event;
+mod explain;
+pub mod flow;
+mod job;
+mod matching;
+mod name;
+mod needs;
+mod policy;
+mod render;
+mod spec;
+mod spoilt;
+mod stamp;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod unsupported;
+mod variable;
+mod variety;
+
+use crate::manifest::{EventTrigger, Manifests, SyncMode};
+
+pub use ::job::Identity;
+pub use cluster::Cluster;
+pub use environment::{LONGEST_VARIABLE, expand};
+pub use error::{PlanError, Stage};
+pub use event::IncomingEvent;
+pub use explain::{
+    CriterionExplanation, Explanation, FieldMismatch, LeftOutExplanation, SourceExplanation,
+    TriggerExplanation, explain,
+};
+pub use job::{JobText, PlannedJob};
+pub use needs::{Given, Needs, nowhere};
+pub use policy::{ImagePrefix, Policy};
+pub use spec::{ExitCodes, FailureAction, FailureRule, JobSpec};
+pub use spoilt::{spoilt, without_jobs};
+pub use stamp::{DELETED_LABEL, EVENT_LABEL, IDENTITY_LABEL};
+pub use unsupported::{BackendKind, unsupported};
+pub use variable::{EnvFrom, EnvValue, EnvVariable, KeyRef};
+pub use variety::was_other;
+
+/// What one trigger does about one event.
+#[derive(Debug, Clone)]
+pub struct TriggerPlan {
+    /// The EventTrigger's name.
+    pub trigger: String,
+    /// What the event is about: equal for all events with the same source and subject.
+    pub identity: Identity,
+    /// What to do. With an error, the same event will always fail with these manifests.
+    pub outcome: Result<Action, PlanError>,
+}
+
+/// What to do about one event.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Run these Jobs. Other Jobs of the same identity that are no longer rendered are removed.
+    Create {
+        /// When the Jobs are made again.
+        sync: SyncMode,
+        /// In the order of the policyRefs, keys and documents.
+        jobs: Vec<PlannedJob>,
+        /// Whether another event of the same identity may have given other Jobs, so that Jobs not in `jobs` must be
+        /// removed.
+        prunes_others: bool,
+    },
+    /// Remove the Jobs that this trigger made for the same source and subject.
+    Delete {
+        /// Only its trigger, source and subject count.
+        identity: Identity,
+    },
+    /// Do nothing, for this reason.
+    Skip(String),
+}
+
+/// One plan for each trigger that matches `event`, in the order of the manifests; empty if none matches.
+pub fn plan(
+    event: &IncomingEvent,
+    manifests: &Manifests,
+    cluster: &Cluster,
+    policy: &Policy,
+) -> Vec<TriggerPlan> {
+    matching::triggers(event, manifests, cluster)
+        .map(|trigger| {
+            let identity = identity_of(trigger, event);
+            let outcome = decide(event, trigger, manifests, cluster, policy, &identity);
+            TriggerPlan { trigger: trigger.name.clone(), identity, outcome }
+        })
+        .collect()
+}
+
+fn identity_of(trigger: &EventTrigger, event: &IncomingEvent) -> Identity {
+    Identity {
+        trigger: trigger.name.clone(),
+        source: event.source().to_owned(),
+        subject: event.subject().to_owned(),
+        event_id: event.id().to_owned(),
+        replay: event.replay,
+    }
+}
+
+fn decide(
+    event: &IncomingEvent,
+    trigger: &EventTrigger,
+    manifests: &Manifests,
+    cluster: &Cluster,
+    policy: &Policy,
+    identity: &Identity,
+) -> Result<Action, PlanError> {
+    let view = cluster.view();
+    let context = Cluster::context(event, &view);
+    match action::render(trigger, &context)? {
+        action::Verb::Skip => Ok(Action::Skip("the action is empty".into())),
+        action::Verb::Delete => Ok(Action::Delete { identity: identity.clone() }),
+        action::Verb::Create => {
+            let documents = render::documents(trigger, event, &context, manifests, cluster)?;
+            if documents.iter().any(|one| one.document.is_nondeterministic) {
+                let again = render::documents(trigger, event, &context.clone().later(), manifests, cluster)?;
+                name::check_again(&documents, &again)?;
+            }
+            let mut jobs: Vec<PlannedJob> = Vec::with_capacity(documents.len());
+            for document in documents {
+                let job = job::plan(document, event, identity, policy)?;
+                if jobs.iter().any(|other| other.namespace == job.namespace && other.name == job.name) {
+                    let message = format!("the Job {}/{} is rendered twice", job.namespace, job.name);
+                    return Err(PlanError::new(Stage::Check, message));
+                }
+                jobs.push(job);
+            }
+            let prunes_others = variety::is_possible(trigger, manifests, cluster, identity, &jobs);
+            Ok(Action::Create { sync: trigger.sync, jobs, prunes_others })
+        }
+    }
+}

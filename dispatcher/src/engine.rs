@@ -71,6 +71,13 @@ struct Inner {
     settings: Settings,
 }
 
+impl Inner {
+    /// Whether no further attempt follows this one.
+    const fn is_last(&self, attempt: u64) -> bool {
+        attempt >= self.settings.max_attempts
+    }
+}
+
 impl Engine {
     /// An engine that has not started.
     pub fn new(

@@ -196,7 +196,7 @@ fn page_status_and_metrics_agree_with_the_books_after_a_crash_and_a_restart_of_o
     let status = system.command(&["status", customer]).run_to(0).output;
     assert!(status.contains("stuck") && status.contains("not this one"), "{status}");
     let page = http::get(first.port, &format!("/customers/{customer}")).unwrap().body;
-    assert!(page.contains("not this one") && page.contains("NotPlanned"), "{page}");
+    assert!(page.contains("not this one") && page.contains("Plan-render"), "{page}");
 }
 
 /// Publishes to `customer-saved` with a header.

@@ -164,13 +164,7 @@ impl System {
 
     /// The dead letters, as listed by the command.
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
-        let listed = self.command(&["dead-letters", "list", "--output", "json"]).run_to(0);
-        listed
-            .output
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .filter(|line: &Value| line["number"].is_u64())
-            .collect()
+        self.command(&["dead-letters", "list", "--output", "json"]).run_to(0).dead_letters()
     }
 
     /// Waits for dead letters.

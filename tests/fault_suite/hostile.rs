@@ -53,7 +53,7 @@ pub(crate) fn padded(chance: &mut Rng, size: usize) -> Hostile {
 /// A registration with headers that no client reads.
 pub(crate) fn unreadable(chance: &mut Rng, headers: &'static [u8]) -> Hostile {
     let payload = registration(uuid(chance), uuid(chance), "Unreadable").to_string().into_bytes();
-    Hostile { unreadable: Some(headers), dies_of: &["unreadable_headers"], ..on(SUBJECTS[0], payload) }
+    Hostile { unreadable: Some(headers), dies_of: &["UnreadableHeaders"], ..on(SUBJECTS[0], payload) }
 }
 
 /// A placeholder for the customer that the event names.

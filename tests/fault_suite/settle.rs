@@ -109,13 +109,7 @@ impl Suite<'_> {
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
-        let listed = self.command(&["dead-letters", "list", "--output", "json"]).run_to(0);
-        listed
-            .output
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .filter(|line: &Value| line["number"].is_u64())
-            .collect()
+        self.command(&["dead-letters", "list", "--output", "json"]).run_to(0).dead_letters()
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Program {

@@ -202,6 +202,12 @@ impl Ended {
         self.report.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// What `dead-letters list --output json` has printed.
+    pub fn dead_letters(&self) -> Vec<Value> {
+        let lines = self.output.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines.filter(|line: &Value| line["number"].is_u64()).collect()
+    }
+
     /// The last line printed, as JSON.
     pub fn last_line(&self) -> Value {
         let line = self.output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();

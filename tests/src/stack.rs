@@ -175,11 +175,15 @@ impl Stack {
     pub fn end(self) {
         let mut down = command("bash", &["-euo", "pipefail", "-c", &take_down().replace(FILE, self.file)]);
         down.env("COMPOSE_PROJECT_NAME", &self.project);
-        run(down);
+        let output = try_run(&mut down);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        // Engines before 28 sometimes count the endpoints of a network wrongly, and keep it when nobody uses it.
+        let keeps_network = errors.contains("has active endpoints");
+        assert!(output.status.success() || keeps_network, "{down:?} ended with {}\n{errors}", output.status);
         let label = format!("label=com.docker.compose.project={}", self.project);
-        for list in [["ps", "--all"], ["network", "ls"]] {
-            let left = docker(&[&list[..], &["--filter", &label]].concat());
-            assert_eq!(left.lines().count(), 1, "left behind: {left}");
+        for (list, kept) in [(["ps", "--all"], 0), (["network", "ls"], usize::from(keeps_network))] {
+            let left = docker(&[&list[..], &["--quiet", "--filter", &label]].concat());
+            assert_eq!(left.lines().count(), kept, "left behind: {left}");
         }
         // Other users of the engine have volumes too, which come and go.
         let data = format!("{}_", self.project);
@@ -189,7 +193,8 @@ impl Stack {
             left.iter().all(|volume| volume.starts_with(&data)).then_some(())
         });
         assert!(!left.is_empty(), "its data is gone");
-        run(self.compose(&["down", "--volumes"]));
+        let output = try_run(&mut self.compose(&["down", "--volumes"]));
+        assert!(output.status.success() || keeps_network, "{output:?}");
         assert_eq!(&left & &volumes(), BTreeSet::new(), "left behind");
     }
 

@@ -202,8 +202,8 @@ fn row(letter: &DeadLetter) -> Vec<String> {
         letter.subject.clone(),
         masked(&letter.info.flow_key).chars().take(36).collect(),
         letter.info.attempts.to_string(),
-        letter.info.class.clone(),
-        masked(&letter.info.reason).chars().take(100).collect(),
+        letter.info.failure.class.to_string(),
+        masked(&letter.info.failure.message).chars().take(100).collect(),
     ]
 }
 

@@ -69,7 +69,7 @@ pub(super) struct Arguments {
     /// Seconds that running Jobs may take to finish after SIGTERM
     #[arg(long, env = "DISPATCHER_GRACE", default_value = "20")]
     grace: u64,
-    /// Days that the history of Jobs is kept
+    /// Days that the history of Jobs is kept; failed ones stay until they are replayed or dropped
     #[arg(long, env = "DISPATCHER_HISTORY_DAYS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=36_500))]
     history_days: u64,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::outline::Outline;
 use super::parked::Turn;
-use super::verdict::{End, Verdict, Why, verdict};
+use super::verdict::{End, Verdict, verdict};
 use super::{Inner, job};
 use crate::manifest::{LeftOut, SyncMode};
 use crate::manifest_source::rules::Concern;
@@ -17,9 +17,8 @@ use crate::metrics::JobOutcome;
 use crate::onboarding::customer;
 use crate::plan::{self, Action, Identity, IncomingEvent, PlanError, PlannedJob, Stage, TriggerPlan};
 use crate::size;
-use ::job::EventFacts;
-use ::job::masked;
 use ::job::stop::Stop;
+use ::job::{EventFacts, Failure, FailureClass, masked};
 use backend::EndedJobPolicy;
 use bus::{DeadLetterInfo, Delivery};
 use shared::pauses::Pauses;
@@ -29,9 +28,6 @@ const PLANNED_HERE: usize = 16 << 10;
 
 /// How many larger events are parsed and planned at the same time, because parsed events need much more memory.
 pub(super) const PLANNED_AT_ONCE: usize = 2;
-
-/// The failure class of an event that no trigger takes.
-const UNMATCHED: &str = "Unmatched";
 
 /// How often an answer is sent before its lease is left to expire.
 const ANSWER_TRIES: u32 = 5;
@@ -68,7 +64,7 @@ async fn decide_and_answer(inner: &Arc<Inner>, delivery: Delivery, stop: &Stop) 
         Ok(planned) => planned,
         Err(Refused { facts, why }) => {
             if let Some(facts) = &facts {
-                job::refused(inner, facts, None, &why.reason);
+                job::refused(inner, facts, None, &why);
             }
             let verdict = Verdict::DeadLetter(why);
             return answer(inner, delivery, facts.as_deref(), Vec::new(), verdict, stop).await;
@@ -87,7 +83,7 @@ async fn decide_and_answer(inner: &Arc<Inner>, delivery: Delivery, stop: &Stop) 
 /// An event that cannot be planned, with the facts that are known about it.
 struct Refused {
     facts: Option<Arc<EventFacts>>,
-    why: Why,
+    why: Failure,
 }
 
 /// The facts of the event, the plans of all matching triggers, and why it waits for other manifests, if it does. The
@@ -95,21 +91,21 @@ struct Refused {
 async fn planned(
     inner: &Arc<Inner>,
     delivery: &Delivery,
-) -> Result<(Arc<EventFacts>, Vec<TriggerPlan>, Option<Why>), Refused> {
+) -> Result<(Arc<EventFacts>, Vec<TriggerPlan>, Option<Failure>), Refused> {
     let arrived = arrived(delivery);
     let bytes = delivery.size();
     if bytes > bus::LARGEST_PLANNED {
         let outline = Outline::of(&delivery.headers, &delivery.payload);
         let facts = outline.map(|outline| Arc::new(outline.facts(arrived)));
         let reason = size::too_large(bytes).to_string();
-        return Err(Refused { facts, why: Why { class: "TooLarge".into(), reason, ..Why::default() } });
+        return Err(Refused { facts, why: Failure::new(FailureClass::TooLarge, reason) });
     }
     // The semaphore is never closed.
     let _place = if bytes > PLANNED_HERE { inner.planning.acquire().await.ok() } else { None };
     let event = match IncomingEvent::parse(&delivery.subject, &delivery.headers, &delivery.payload) {
         Ok(event) => Arc::new(event.replayed(delivery.replay)),
         Err(error) => {
-            let why = Why { class: "NotACloudEvent".into(), reason: error.to_string(), ..Why::default() };
+            let why = Failure::new(FailureClass::NotACloudEvent, error.to_string());
             return Err(Refused { facts: None, why });
         }
     };
@@ -117,7 +113,7 @@ async fn planned(
     if event.hop_count() > shared::event::MAX_HOPS {
         let reason =
             format!("{} hops are a loop; {} are allowed", event.hop_count(), shared::event::MAX_HOPS);
-        let why = Why { class: "HopLimit".into(), reason, ..Why::default() };
+        let why = Failure::new(FailureClass::HopLimit, reason);
         return Err(Refused { facts: Some(facts), why });
     }
     match plan_safely(inner, bytes, &event).await {
@@ -131,8 +127,8 @@ async fn planned(
 
 /// Why the event waits for other manifests; `None` if it does not. It waits if no trigger takes it although the
 /// manifests name its subject, or if it is for a trigger that is left out.
-fn untaken(inner: &Inner, event: &IncomingEvent, unmatched: bool) -> Option<Why> {
-    let why = |reason| Some(Why { class: UNMATCHED.into(), reason, ..Why::default() });
+fn untaken(inner: &Inner, event: &IncomingEvent, unmatched: bool) -> Option<Failure> {
+    let why = |reason| Some(Failure::new(FailureClass::Unmatched, reason));
     let takes = |one: &&LeftOut| one.takes(event, &inner.settings.cluster);
     if let Some(left_out) = inner.rules.current().left_out.iter().find(takes) {
         return why(format!("{} is left out: {}", left_out.name, left_out.why));
@@ -154,20 +150,20 @@ fn untaken(inner: &Inner, event: &IncomingEvent, unmatched: bool) -> Option<Why>
 }
 
 /// Parks the event, or makes it a dead letter once its time is over.
-fn park(inner: &Inner, delivery: &Delivery, facts: &Arc<EventFacts>, why: Why) -> Verdict {
+fn park(inner: &Inner, delivery: &Delivery, facts: &Arc<EventFacts>, why: Failure) -> Verdict {
     match inner.parked.turn(&memory_key(delivery), &delivery.subject) {
         Turn::Wait { delay, first } => {
             if first {
                 inner.metrics.unmatched(&delivery.subject);
                 tracing::warn!(
-                    nats.subject = delivery.subject, event.id = %masked(&facts.id), reason = %masked(&why.reason),
+                    nats.subject = delivery.subject, event.id = %masked(&facts.id), reason = %masked(&why.message),
                     "parked until the manifests change"
                 );
             }
             Verdict::Retry { delay, attempts: delivery.attempts }
         }
         Turn::GiveUp => {
-            job::refused(inner, facts, None, &why.reason);
+            job::refused(inner, facts, None, &why);
             Verdict::DeadLetter(why)
         }
     }
@@ -179,7 +175,7 @@ async fn plan_safely(
     inner: &Arc<Inner>,
     bytes: usize,
     event: &Arc<IncomingEvent>,
-) -> Result<Vec<TriggerPlan>, Why> {
+) -> Result<Vec<TriggerPlan>, Failure> {
     let planned = if bytes <= PLANNED_HERE {
         catch_unwind(AssertUnwindSafe(|| plans(inner, event))).map_err(|_| "a panic".to_owned())
     } else {
@@ -187,11 +183,8 @@ async fn plan_safely(
         let apart = tokio::task::spawn_blocking(move || plans(&inner, &event));
         apart.await.map_err(|error| error.to_string())
     };
-    planned.map_err(|error| Why {
-        class: "Bug".into(),
-        reason: format!("the event could not be planned: {error}"),
-        ..Why::default()
-    })
+    planned
+        .map_err(|error| Failure::new(FailureClass::Bug, format!("the event could not be planned: {error}")))
 }
 
 fn plans(inner: &Inner, event: &IncomingEvent) -> Vec<TriggerPlan> {
@@ -240,7 +233,7 @@ async fn run_triggers(
             // A panic in one trigger: the event is kept, and the other triggers go on.
             Err(error) => {
                 let reason = format!("the dispatcher failed: {error}");
-                let why = Why { class: "Bug".into(), reason, ..Why::default() };
+                let why = Failure::new(FailureClass::Bug, reason);
                 ends.push((String::new(), again(inner, facts.attempt, why)));
             }
         }
@@ -277,10 +270,10 @@ async fn run_trigger(inner: &Inner, facts: &Arc<EventFacts>, plan: TriggerPlan, 
 
 /// A planning error is permanent, except that a missing text may still come.
 fn unplanned(inner: &Inner, facts: &Arc<EventFacts>, plan: &TriggerPlan, error: &PlanError) -> End {
-    let why = Why { class: format!("Plan-{}", error.stage), reason: error.to_string(), ..Why::default() };
+    let why = Failure::new(error.stage.class(), error.to_string());
     let end = if error.stage == Stage::Missing { again(inner, facts.attempt, why) } else { End::Failed(why) };
     if let End::Failed(why) = &end {
-        job::refused(inner, facts, Some(&plan.trigger), &why.reason);
+        job::refused(inner, facts, Some(&plan.trigger), why);
     }
     end
 }
@@ -307,7 +300,7 @@ async fn delete(inner: &Inner, facts: &EventFacts, trigger: &str, identity: &Ide
             tracing::warn!(
                 event.id = event_id, trigger, attempt, reason = %masked(&error.to_string()), "not deleted, to be tried again"
             );
-            let why = Why { class: "Delete".into(), reason: error.to_string(), ..Why::default() };
+            let why = Failure::new(FailureClass::Delete, error.to_string());
             again(inner, attempt, why)
         }
     }
@@ -327,18 +320,16 @@ async fn prune(inner: &Inner, attempt: u64, identity: &Identity, jobs: &[Planned
     };
     match pruned {
         Ok(()) => End::Done,
-        Err(error) => {
-            again(inner, attempt, Why { class: "Prune".into(), reason: error.to_string(), ..Why::default() })
-        }
+        Err(error) => again(inner, attempt, Failure::new(FailureClass::Prune, error.to_string())),
     }
 }
 
 /// Asks for another attempt, unless this was the last one.
-fn again(inner: &Inner, attempt: u64, why: Why) -> End {
-    if attempt < inner.settings.max_attempts {
+fn again(inner: &Inner, attempt: u64, why: Failure) -> End {
+    if !inner.is_last(attempt) {
         return End::TryAgain(why);
     }
-    End::Failed(Why { reason: format!("given up after {attempt} attempts: {}", why.reason), ..why })
+    End::Failed(why.given_up(attempt))
 }
 
 async fn answer(
@@ -392,8 +383,8 @@ async fn answer(
                 inner.memory.forget(&key);
                 inner.parked.forget(&key);
                 tracing::error!(
-                    nats.subject = delivery.subject, event.id = %masked(&info.event_id), class = info.class,
-                    attempts = info.attempts, reason = %masked(&info.reason), "dead letter"
+                    nats.subject = delivery.subject, event.id = %masked(&info.event_id), class = %info.failure.class,
+                    attempts = info.attempts, reason = %masked(&info.failure.message), "dead letter"
                 );
                 persist("end", &delivery, || delivery.term()).await;
             } else {
@@ -447,16 +438,14 @@ fn dead_letter_info(
     facts: Option<&EventFacts>,
     before: u64,
     ends: &[(String, End)],
-    why: &Why,
+    why: &Failure,
 ) -> DeadLetterInfo {
     let failed = ends.iter().filter(|(trigger, end)| *end != End::Done && !trigger.is_empty());
     let failed = failed.map(|(trigger, _)| trigger.clone());
     let tried = ends.iter().any(|(_, end)| matches!(end, End::Failed(_)));
     DeadLetterInfo {
-        reason: why.reason.clone(),
-        class: why.class.clone(),
+        failure: why.clone(),
         triggers: failed.collect(),
-        message: why.message.clone(),
         flow_key: facts.map(|facts| facts.flow_key.clone()).unwrap_or_default(),
         event_id: facts.map(|facts| facts.id.clone()).unwrap_or_default(),
         attempts: before + u64::from(tried),

@@ -11,8 +11,7 @@ use super::admission::JobPlace;
 use super::verdict::End;
 use crate::metrics::{JobOutcome, Running};
 use crate::plan::{Identity, PlannedJob};
-use ::job::masked;
-use ::job::{EventFacts, FailureClass, JobRun, Outcome, Ran, State};
+use ::job::{EventFacts, Failure, JobRun, Outcome, Ran, State, masked};
 use backend::{EndedJobPolicy, Place};
 use job::stop::Stop;
 
@@ -52,10 +51,10 @@ pub(super) async fn run(
         ran
     };
     // Decided here whether this was the last attempt, so that all observers hear the same.
-    let ran = if facts.attempt < inner.settings.max_attempts {
-        ran
-    } else {
+    let ran = if inner.is_last(facts.attempt) {
         Ran { outcome: ran.outcome.given_up(facts.attempt), ..ran }
+    } else {
+        ran
     };
     inner.observer.job(&run.ended(&ran));
     inner.metrics.job_ended(trigger, JobOutcome::of(&ran));
@@ -92,7 +91,7 @@ impl Place for CountedPlace<'_> {
 }
 
 /// Reports a run without a Job: the event cannot be planned, for one trigger or at all.
-pub(super) fn refused(inner: &Inner, facts: &Arc<EventFacts>, trigger: Option<&str>, why: &str) {
+pub(super) fn refused(inner: &Inner, facts: &Arc<EventFacts>, trigger: Option<&str>, why: &Failure) {
     let trigger = trigger.unwrap_or_default();
     let identity = Identity {
         trigger: trigger.to_owned(),
@@ -111,7 +110,7 @@ pub(super) fn refused(inner: &Inner, facts: &Arc<EventFacts>, trigger: Option<&s
         handed_at: Utc::now(),
         state: State::Running,
     };
-    inner.observer.job(&run.ended(&Ran::refused(FailureClass::NotPlanned, why)));
+    inner.observer.job(&run.ended(&Ran::refused(why.class, &*why.message)));
     if !trigger.is_empty() {
         inner.metrics.job_ended(trigger, JobOutcome::Refused);
     }
@@ -147,11 +146,11 @@ fn log(
             adopted = ran.adopted,
             "complete"
         ),
-        Outcome::Failed { class, exit_code, message, .. } => tracing::error!(
+        Outcome::Failed(Failure { class, exit_code, message, .. }) => tracing::error!(
             event.id = event_id, trigger, job.name = job_name, attempt, tries, wait_ms, run_ms,
             cause = %class, exit_code, reason = %masked(message), "failed"
         ),
-        Outcome::TryAgain { class, exit_code, message, .. } => tracing::warn!(
+        Outcome::TryAgain(Failure { class, exit_code, message, .. }) => tracing::warn!(
             event.id = event_id, trigger, job.name = job_name, attempt, tries, wait_ms, run_ms,
             cause = %class, exit_code, reason = %masked(message), "failed, to be tried again"
         ),

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::onboarding::customer;
 use ::job::EventFacts;
 
 /// The longest text that is kept, in characters.
@@ -65,7 +66,7 @@ impl Outline {
             subject: cut(self.subject),
             correlation_id: self.correlationid.map(cut),
             traceparent: self.traceparent.map(cut),
-            flow_key: cut(customer),
+            flow_key: cut(customer::as_workers_write(&customer)),
             flow_name: cut(customer_name),
             ..arrived
         }

@@ -17,7 +17,7 @@ use crate::manifest;
 use crate::metrics::JobOutcome;
 use crate::observer::Watcher;
 use ::job::stop::{Stopper, channel};
-use ::job::{FailureClass, JobRun, Outcome, Report, State};
+use ::job::{Failure, FailureClass, JobRun, Outcome, Report, State};
 use backend::{EndedJobPolicy, Recording};
 use bus::{Access, Backlog, DeadLetter, Filter, Message, Settings as BusSettings};
 
@@ -144,21 +144,21 @@ fn event(id: &str) -> Value {
 
 fn failed(reason: &str) -> Outcome {
     let report = Report::from_text(r#"{"exit_code":65}"#);
-    Outcome::Failed {
+    Outcome::Failed(Failure {
         class: FailureClass::PodFailurePolicy,
         exit_code: Some(65),
         message: reason.to_owned(),
         report,
-    }
+    })
 }
 
 fn try_again(reason: &str) -> Outcome {
-    Outcome::TryAgain {
+    Outcome::TryAgain(Failure {
         class: FailureClass::BackoffLimitExceeded,
         exit_code: Some(75),
         message: reason.to_owned(),
         report: Report::default(),
-    }
+    })
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn observers_are_told_when_a_job_begins_and_when_it_ended() {
         .iter()
         .map(|run| match &run.state {
             State::Running => (run.event.attempt, "running"),
-            State::Ended { outcome: Outcome::TryAgain { .. }, .. } => (run.event.attempt, "again"),
+            State::Ended { outcome: Outcome::TryAgain(_), .. } => (run.event.attempt, "again"),
             State::Ended { outcome: Outcome::Complete { .. }, .. } => (run.event.attempt, "complete"),
             State::Ended { .. } => (run.event.attempt, "other"),
         })
@@ -205,7 +205,7 @@ async fn what_is_no_cloudevent_is_a_dead_letter_whole_and_holds_up_nothing() {
     assert_eq!(backend.started().len(), 1);
     assert_eq!(letters.len(), 1);
     assert_eq!(
-        (&letters[0].payload[..], letters[0].info.class.as_str()),
+        (&letters[0].payload[..], letters[0].info.failure.class.name()),
         (&b"not json"[..], "NotACloudEvent")
     );
 }
@@ -226,8 +226,12 @@ async fn an_event_that_no_job_can_be_given_is_a_dead_letter_whole_and_holds_up_n
     let letter = letters.iter().find(|letter| letter.info.event_id == "large").unwrap();
     assert_eq!(letter.payload, large.to_string().as_bytes());
     assert_eq!(letter.info.flow_key, "550e8400-e29b-41d4-a716-446655440000");
-    assert!(letters.iter().all(|letter| letter.info.class == "TooLarge"));
-    assert!(letter.info.reason.contains("128 KiB (131072 bytes)"), "{}", letter.info.reason);
+    assert!(letters.iter().all(|letter| letter.info.failure.class == FailureClass::TooLarge));
+    assert!(
+        letter.info.failure.message.contains("128 KiB (131072 bytes)"),
+        "{}",
+        letter.info.failure.message
+    );
     let seen = seen.lock().unwrap();
     let told = seen.iter().find(|run| run.event.id == "large").unwrap();
     assert_eq!(told.event.flow_name, "Test Company");
@@ -245,7 +249,10 @@ async fn a_loop_ends_after_32_hops() {
     let (backend, _, letters) = ground.settled().await;
     assert_eq!(backend.started().len(), 1);
     assert_eq!(letters.len(), 1);
-    assert_eq!((letters[0].info.event_id.as_str(), letters[0].info.class.as_str()), ("e33", "HopLimit"));
+    assert_eq!(
+        (letters[0].info.event_id.as_str(), letters[0].info.failure.class.name()),
+        ("e33", "HopLimit")
+    );
     // The customer's page shows why the flow does not go on.
     let seen = seen.lock().unwrap();
     let told = seen.iter().find(|run| run.event.id == "e33").unwrap();
@@ -260,8 +267,8 @@ async fn a_job_that_failed_for_good_is_a_dead_letter_with_its_own_words() {
     let (backend, _, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (1, 1));
     let info = &letters[0].info;
-    assert_eq!(info.reason, "exit code 65: no such tier");
-    assert_eq!(info.message, r#"{"exit_code":65}"#);
+    assert_eq!(info.failure.message, "exit code 65: no such tier");
+    assert_eq!(info.failure.report.as_str(), r#"{"exit_code":65}"#);
     assert_eq!(info.triggers, [TRIGGER]);
     assert_eq!(info.flow_key, "550e8400-e29b-41d4-a716-446655440000");
     assert_eq!(letters[0].payload, event("e1").to_string().as_bytes());
@@ -284,12 +291,12 @@ async fn after_the_last_attempt_it_is_a_dead_letter() {
     let seen = Arc::clone(&ground.seen);
     let (backend, _, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (2, 1));
-    assert_eq!(letters[0].info.reason, "given up after 2 attempts: no database");
+    assert_eq!(letters[0].info.failure.message, "given up after 2 attempts: no database");
     let last = seen.lock().unwrap().pop().expect("those who watch are told of it");
-    let State::Ended { outcome: Outcome::Failed { message, .. }, .. } = last.state else {
+    let State::Ended { outcome: Outcome::Failed(Failure { message, .. }), .. } = last.state else {
         panic!("{last:?}")
     };
-    assert_eq!(message, letters[0].info.reason, "and that it is not tried again");
+    assert_eq!(message, letters[0].info.failure.message, "and that it is not tried again");
     assert_eq!(letters[0].info.attempts, 2);
 }
 

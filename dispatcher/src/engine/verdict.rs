@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use job::Outcome;
+use job::{Failure, Outcome};
 
 /// How one trigger ended for one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,29 +10,16 @@ pub enum End {
     /// All its Jobs completed, or there was nothing to do.
     Done,
     /// Failed for good: a repeat cannot help.
-    Failed(Why),
+    Failed(Failure),
     /// The attempt failed, and a repeat may help.
-    TryAgain(Why),
+    TryAgain(Failure),
     /// It could not be tried, for a reason outside of the event, such as a file that is being replaced. Does not
     /// count as an attempt.
-    Waits(Why),
+    Waits(Failure),
     /// No trigger in force takes the event, and a change of the manifests may bring one.
-    Parked(Why),
+    Parked(Failure),
     /// The dispatcher stops.
     Stopped,
-}
-
-/// Why a trigger did not succeed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Why {
-    /// The failure class.
-    pub class: String,
-    /// One sentence for operators.
-    pub reason: String,
-    /// The Job's own message.
-    pub message: String,
-    /// The exit code of the last try.
-    pub exit_code: Option<i32>,
 }
 
 impl End {
@@ -61,23 +48,11 @@ impl End {
 
 impl From<Outcome> for End {
     fn from(outcome: Outcome) -> Self {
-        let why = |class: job::FailureClass, exit_code, reason, report: job::Report| Why {
-            class: class.to_string(),
-            reason,
-            message: report.as_str().to_owned(),
-            exit_code,
-        };
         match outcome {
             Outcome::Complete { .. } => Self::Done,
-            Outcome::Failed { class, exit_code, message, report } => {
-                Self::Failed(why(class, exit_code, message, report))
-            }
-            Outcome::TryAgain { class, exit_code, message, report } if class.uses_an_attempt() => {
-                Self::TryAgain(why(class, exit_code, message, report))
-            }
-            Outcome::TryAgain { class, exit_code, message, report } => {
-                Self::Waits(why(class, exit_code, message, report))
-            }
+            Outcome::Failed(failure) => Self::Failed(failure),
+            Outcome::TryAgain(failure) if failure.class.uses_an_attempt() => Self::TryAgain(failure),
+            Outcome::TryAgain(failure) => Self::Waits(failure),
             Outcome::Stopped => Self::Stopped,
         }
     }
@@ -88,8 +63,8 @@ impl From<Outcome> for End {
 pub enum Verdict {
     /// The event is handled; it never comes again.
     Ack,
-    /// The event becomes a dead letter with the first reason, and never comes again.
-    DeadLetter(Why),
+    /// The event becomes a dead letter with the first failure, and never comes again.
+    DeadLetter(Failure),
     /// The event comes again after a while.
     Retry {
         /// After how long.
@@ -98,7 +73,7 @@ pub enum Verdict {
         attempts: u64,
     },
     /// The event comes again after a while, for as long as a change of the manifests may bring a trigger.
-    Park(Why),
+    Park(Failure),
     /// The event comes again at once, for any dispatcher.
     HandBack,
 }
@@ -106,7 +81,7 @@ pub enum Verdict {
 /// The answer for an event that had `attempts` attempts before this delivery. A trigger without attempts left has
 /// failed.
 pub fn verdict(ends: &[End], attempts: u64) -> Verdict {
-    let first = |wanted: fn(&End) -> Option<&Why>| ends.iter().find_map(wanted).cloned();
+    let first = |wanted: fn(&End) -> Option<&Failure>| ends.iter().find_map(wanted).cloned();
     let failed = first(|end| if let End::Failed(why) = end { Some(why) } else { None });
     let parked = first(|end| if let End::Parked(why) = end { Some(why) } else { None });
     match ends.iter().max_by_key(|end| end.rank()) {
@@ -133,8 +108,8 @@ pub fn backoff(attempts: u64) -> Duration {
 mod tests {
     use super::*;
 
-    fn why(reason: &str) -> Why {
-        Why { reason: reason.to_owned(), ..Why::default() }
+    fn why(message: &str) -> Failure {
+        Failure { message: message.to_owned(), ..Failure::default() }
     }
 
     #[test]

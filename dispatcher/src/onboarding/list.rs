@@ -7,6 +7,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDateTime};
 use shared::error::Result;
 
+use super::customer::as_workers_write;
 use super::state::{Known, Part};
 use super::{CustomerState, Customers, Stage};
 use history::{History, MaybeText, RunState, Text, explain, key_of, list, row, rows};
@@ -113,7 +114,7 @@ impl Customers {
 
     /// One customer.
     pub async fn one(&self, id: &str) -> Result<Option<CustomerState>> {
-        let key = key_of(id);
+        let key = key_of(&as_workers_write(id));
         Ok(self.states(&[&key]).await?.remove(&key))
     }
 
@@ -281,7 +282,7 @@ impl Search {
         let text = text.trim();
         // For `LIKE`, in which the text's own special characters must be escaped.
         let escaped = text.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
-        (!text.is_empty()).then(|| Self { like: format!("%{escaped}%"), id: text.to_owned() })
+        (!text.is_empty()).then(|| Self { like: format!("%{escaped}%"), id: as_workers_write(text) })
     }
 }
 

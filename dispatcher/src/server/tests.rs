@@ -15,6 +15,7 @@ use backend::Recording;
 use bus::{Access, DeadLetterInfo, Delivery, Filter, Message, Settings};
 use history::Keep;
 use job::stop::{Stopper, channel};
+use job::{Failure, FailureClass};
 
 const STRUCTURED: &str = "application/cloudevents+json; charset=utf-8";
 
@@ -146,7 +147,8 @@ impl Ground {
     }
 
     pub(super) async fn dead_letter(&self, reason: &str) -> u64 {
-        let info = DeadLetterInfo { reason: reason.to_owned(), ..DeadLetterInfo::default() };
+        let info =
+            DeadLetterInfo { failure: Failure::new(FailureClass::Bug, reason), ..DeadLetterInfo::default() };
         self.dead_letter_of(&info, "x").await
     }
 

@@ -52,7 +52,7 @@ use rules::plan::{Identity, PlannedJob};
 
 #[cfg(feature = "docker")]
 pub use docker::Docker;
-use job::FailureClass;
+use job::{Failure, FailureClass};
 pub use job::{Outcome, Ran, Report, Try};
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::Kubernetes;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use shared::error::Class;
 
-use super::{FailureClass, Outcome, Report, Try};
+use super::{Failure, FailureClass, Outcome, Report, Try};
 use rules::plan::{FailureAction, JobSpec};
 
 /// Kubernetes waits at most this long between two tries.
@@ -94,16 +94,18 @@ pub(super) fn overdue(spec: &JobSpec, exit: Exit, report: Report) -> Outcome {
     let limit = spec.active_deadline.unwrap_or_default().as_secs();
     let message = format!("the Job took longer than its {limit} s (activeDeadlineSeconds)");
     // Usually a server hung, and that passes.
-    Outcome::TryAgain { class: FailureClass::DeadlineExceeded, exit_code: exit.code(), message, report }
+    Outcome::TryAgain(Failure {
+        class: FailureClass::DeadlineExceeded,
+        exit_code: exit.code(),
+        message,
+        report,
+    })
 }
 
 fn failed(class: FailureClass, exit: Exit, report: &Report) -> Outcome {
     let (exit_code, message, report) = (exit.code(), words(exit, report), report.clone());
-    if class == FailureClass::BackoffLimitExceeded && exit.retry_helps() {
-        Outcome::TryAgain { class, exit_code, message, report }
-    } else {
-        Outcome::Failed { class, exit_code, message, report }
-    }
+    let retry = class == FailureClass::BackoffLimitExceeded && exit.retry_helps();
+    Failure { class, exit_code, message, report }.outcome(retry)
 }
 
 /// What is kept of a failed try if another one follows.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Outcome;
+use super::{Failure, Outcome};
 use rules::manifest::Position;
 use rules::plan::{Identity, JobSpec, JobText, PlannedJob};
 
@@ -31,7 +31,7 @@ pub(super) fn identity(event_id: &str) -> Identity {
 /// The message of a failure.
 pub(super) fn message(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::Failed { message, .. } | Outcome::TryAgain { message, .. } => message,
+        Outcome::Failed(Failure { message, .. }) | Outcome::TryAgain(Failure { message, .. }) => message,
         other => panic!("{other:?}"),
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Delivery;
 use super::delivery::replay_count;
 use super::message::{MESSAGE_ID, Message, REPLAY, header};
-use job::masked;
+use job::{Failure, FailureClass, Report, masked};
 
 /// Longest text of a fact, in bytes.
 const FACT_LIMIT: usize = 2048;
@@ -20,8 +20,6 @@ const FACT_LIMIT: usize = 2048;
 pub(super) const PAGE_BYTES: usize = 2 << 20;
 
 const OURS: &str = "Dead-Letter-";
-/// The class of a message that somebody else has stored among the dead letters.
-const FOREIGN: &str = "Foreign";
 
 const ORIGINAL: &str = "Dead-Letter-Original-";
 
@@ -36,14 +34,10 @@ const CONTROL: [&str; 7] =
 /// Why a message is given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterInfo {
-    /// One sentence that explains it.
-    pub reason: String,
-    /// The failure class, or another word for programs such as `not_a_cloud_event`.
-    pub class: String,
+    /// Why it failed. The exit code is not stored.
+    pub failure: Failure,
     /// The triggers that failed.
     pub triggers: Vec<String>,
-    /// What the Job said about its failure.
-    pub message: String,
     /// The flow key of the event, which the list can be filtered by.
     pub flow_key: String,
     /// The id of the event, if it has one.
@@ -144,8 +138,11 @@ impl Filter {
             has(&letter.info.flow_key, part)
                 || (!self.masked && has(&String::from_utf8_lossy(&letter.payload), part))
         });
+        let failure = &letter.info.failure;
         let reason = self.reason.as_ref().is_none_or(|part| {
-            [&letter.info.class, &letter.info.reason, &letter.info.message].iter().any(|text| has(text, part))
+            [failure.class.name(), &failure.message, failure.report.as_str()]
+                .iter()
+                .any(|text| has(text, part))
         });
         subject && about && reason
     }
@@ -157,9 +154,9 @@ impl DeadLetter {
         let mut view = json!({
             "number": self.number,
             "subject": self.subject,
-            "class": self.info.class,
-            "reason": self.info.reason,
-            "message": self.info.message,
+            "class": self.info.failure.class,
+            "reason": self.info.failure.message,
+            "message": self.info.failure.report,
             "triggers": self.info.triggers,
             (flow::FIELD): self.info.flow_key,
             "event_id": self.info.event_id,
@@ -213,10 +210,10 @@ pub(super) fn compose(delivery: &Delivery, info: &DeadLetterInfo) -> Letter {
             headers.push((format!("{OURS}{name}"), one_line(&value)));
         }
     };
-    fact("Reason", info.reason.clone());
-    fact("Class", info.class.clone());
+    fact("Reason", info.failure.message.clone());
+    fact("Class", info.failure.class.to_string());
     fact("Triggers", info.triggers.join(","));
-    fact("Message", info.message.clone());
+    fact("Message", info.failure.report.as_str().to_owned());
     fact(flow::HEADER, info.flow_key.clone());
     fact("Event-Id", info.event_id.clone());
     fact("Subject", delivery.subject.clone());
@@ -236,18 +233,21 @@ pub(super) fn parse(number: u64, stored: Vec<(String, String)>, payload: Bytes) 
         |name: &str| DateTime::parse_from_rfc3339(&fact(name)).ok().map(|time| time.with_timezone(&Utc));
     let subject = fact("Subject");
     let mut info = DeadLetterInfo {
-        reason: fact("Reason"),
-        class: fact("Class"),
+        failure: Failure {
+            class: fact("Class").parse().unwrap_or_default(),
+            exit_code: None,
+            message: fact("Reason"),
+            report: Report::from_text(&fact("Message")),
+        },
         triggers: fact("Triggers").split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
-        message: fact("Message"),
         flow_key: fact(flow::HEADER),
         event_id: fact("Event-Id"),
         attempts: fact("Attempts").parse().unwrap_or(0),
         first_failed_at: time("First-Failed"),
     };
     if subject.is_empty() {
-        FOREIGN.clone_into(&mut info.class);
-        info.reason = format!("it has no header {OURS}Subject: no dispatcher has made it");
+        let reason = format!("it has no header {OURS}Subject: no dispatcher has made it");
+        info.failure = Failure::new(FailureClass::Foreign, reason);
     }
     let sequence = fact("Sequence").parse().unwrap_or(0);
     let published_at = time("Published");

@@ -18,13 +18,13 @@ mod streams;
 mod sveltos;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use tokio::sync::OnceCell;
 
 use super::budget::Budget;
 use super::dead_letter::Letter;
@@ -57,8 +57,10 @@ struct Inner {
     /// Subjects that this process has asked for. They are added again if somebody removes them.
     subjects: Mutex<BTreeSet<String>>,
     last_look: Mutex<Option<Look>>,
-    /// Whether this process hears of changes of the streams.
-    listens: AtomicBool,
+    /// When the streams were last thought to have changed. What was looked at before that does not count.
+    changed: Mutex<Option<Instant>>,
+    /// Set when this process hears of changes of the streams.
+    listens: OnceCell<()>,
     fetches: Fetches,
     budget: Budget,
     /// For each subject that this process has ensured or fetched.
@@ -89,7 +91,8 @@ impl JetStream {
             listed,
             subjects: Mutex::default(),
             last_look: Mutex::default(),
-            listens: AtomicBool::default(),
+            changed: Mutex::default(),
+            listens: OnceCell::default(),
             fetches: Fetches::default(),
             budget: Budget::default(),
             consumers: Mutex::default(),
@@ -222,9 +225,8 @@ impl JetStream {
 
     async fn look(&self, subjects: &BTreeSet<String>) -> Result<()> {
         let inner = &self.inner;
-        let connection = inner.api.connects();
+        let look = Look { at: Instant::now(), connection: inner.api.connects(), subjects: subjects.clone() };
         inner.streams.ensure(&inner.api, subjects).await?;
-        let look = Look { at: Instant::now(), connection, subjects: subjects.clone() };
         *self.last_look() = Some(look);
         Ok(())
     }
@@ -232,20 +234,23 @@ impl JetStream {
     /// Listens to the server's reports of changed streams. Without the right to hear them, changes are found within a
     /// minute.
     async fn listen(&self) -> Result<()> {
-        if self.inner.listens.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
+        self.inner.listens.get_or_try_init(|| self.subscribe_to_changes()).await.copied()
+    }
+
+    async fn subscribe_to_changes(&self) -> Result<()> {
+        let mut reports = Vec::new();
         for stream in self.inner.streams.all() {
-            let mut changes =
-                self.inner.api.listen(format!("$JS.EVENT.ADVISORY.STREAM.*.{}", stream.name)).await?;
-            let inner = Arc::downgrade(&self.inner);
-            tokio::spawn(async move {
-                while changes.next().await.is_some() {
-                    let Some(inner) = inner.upgrade() else { return };
-                    Self { inner }.forget_look();
-                }
-            });
+            reports
+                .push(self.inner.api.listen(format!("$JS.EVENT.ADVISORY.STREAM.*.{}", stream.name)).await?);
         }
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            let mut reports = futures_util::stream::select_all(reports);
+            while reports.next().await.is_some() {
+                let Some(inner) = inner.upgrade() else { return };
+                Self { inner }.forget_look();
+            }
+        });
         Ok(())
     }
 
@@ -253,13 +258,18 @@ impl JetStream {
         let connection = self.inner.api.connects();
         self.last_look().as_ref().is_some_and(|look| {
             look.at.elapsed() < LOOK_AGAIN
+                && self.changed().is_none_or(|changed| look.at > changed)
                 && look.connection == connection
                 && look.subjects.is_superset(subjects)
         })
     }
 
     fn forget_look(&self) {
-        *self.last_look() = None;
+        *self.changed() = Some(Instant::now());
+    }
+
+    fn changed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.inner.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn last_look(&self) -> MutexGuard<'_, Option<Look>> {

@@ -214,7 +214,7 @@ impl Bus {
         if letter.subject.is_empty() {
             return Err(Error::Refused(format!(
                 "dead letter {number} can only be dropped: {}",
-                letter.info.reason
+                letter.info.failure.message
             )));
         }
         let receipt = match self.publish(letter.replayed(true)).await {

@@ -16,7 +16,7 @@ const IN_MEMORY_RUNS: i64 = 20_000;
 /// How long runs are kept, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
-    /// Runs are removed when their last report is older than this.
+    /// Runs are removed when their last report is older than this. Failed ones stay until they are replayed or dropped.
     pub age: Duration,
     /// The most runs that are kept. If there are more, the oldest are removed, ended ones first.
     pub runs: Option<i64>,
@@ -42,6 +42,8 @@ pub(super) async fn prune(history: &History) -> Result<()> {
     loop {
         let old: Vec<(Text,)> = rows!(pool, query => {
             query.push("SELECT id FROM job_runs WHERE seen_at < ").push(&cutoff);
+            // As long as nobody has replayed or dropped its dead letter, a failed run is why its flow stands still.
+            query.push(" AND NOT (state = 'failed' AND superseded = 0)");
             query.push(" ORDER BY seen_at LIMIT ").push_bind(MOST);
         })
         .map_err(explain)?;

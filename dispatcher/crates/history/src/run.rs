@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::database::{MaybeText, Text, row};
-use job::{JobRun, Outcome, State, digest};
+use job::{Failure, JobRun, Outcome, State, digest};
 
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +134,7 @@ row!(Run {
 
 impl Run {
     /// The row for what a dispatcher has seen.
-    pub(super) fn of(seen: &JobRun) -> Self {
+    pub fn of(seen: &JobRun) -> Self {
         let mut run = Self {
             id: id_of(seen),
             trigger: fit(&seen.trigger, 253),
@@ -178,9 +178,9 @@ impl Run {
                 self.exit_code = Some(0);
                 report
             }
-            Outcome::Failed { class, exit_code, message, report }
-            | Outcome::TryAgain { class, exit_code, message, report } => {
-                let for_good = matches!(outcome, Outcome::Failed { .. });
+            Outcome::Failed(Failure { class, exit_code, message, report })
+            | Outcome::TryAgain(Failure { class, exit_code, message, report }) => {
+                let for_good = matches!(outcome, Outcome::Failed(_));
                 self.state = if for_good { RunState::Failed } else { RunState::TryAgain };
                 self.exit_code = exit_code.map(i64::from);
                 self.class = Some(class.to_string());

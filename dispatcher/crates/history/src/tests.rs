@@ -12,7 +12,7 @@ use shared::database;
 
 use super::*;
 use job::stop::{Stopper, channel};
-use job::{EventFacts, FailureClass, Outcome, Report, State};
+use job::{EventFacts, Failure, FailureClass, Outcome, Report, State};
 
 const TRIGGER: &str = "thing-saved-trigger";
 const LAST: &str = "thing-ended-trigger";
@@ -59,12 +59,17 @@ fn done() -> Outcome {
 
 fn failed(message: &str) -> Outcome {
     let (message, report) = (message.to_owned(), Report::default());
-    Outcome::Failed { class: FailureClass::PodFailurePolicy, exit_code: Some(65), message, report }
+    Outcome::Failed(Failure { class: FailureClass::PodFailurePolicy, exit_code: Some(65), message, report })
 }
 
 fn again(message: &str) -> Outcome {
     let (message, report) = (message.to_owned(), Report::default());
-    Outcome::TryAgain { class: FailureClass::BackoffLimitExceeded, exit_code: Some(75), message, report }
+    Outcome::TryAgain(Failure {
+        class: FailureClass::BackoffLimitExceeded,
+        exit_code: Some(75),
+        message,
+        report,
+    })
 }
 
 fn later(run: &JobRun, change: impl FnOnce(&mut EventFacts)) -> JobRun {

@@ -16,6 +16,7 @@
 //! ```
 
 mod digest;
+mod failure;
 mod identity;
 mod image;
 mod mask;
@@ -25,8 +26,9 @@ mod run;
 pub mod stop;
 
 pub use digest::digest;
+pub use failure::FailureClass;
 pub use identity::Identity;
 pub use image::short;
 pub use mask::masked;
-pub use outcome::{FailureClass, MAX_TERMINATION_MESSAGE, Outcome, Ran, Report, Try};
+pub use outcome::{Failure, MAX_TERMINATION_MESSAGE, Outcome, Ran, Report, Try};
 pub use run::{EventFacts, JobRun, State};

@@ -1,11 +1,12 @@
 //! How a Job ended, in types that every backend shares.
 
-use std::fmt;
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::FailureClass;
 
 /// The most bytes of a termination message, as in Kubernetes.
 pub const MAX_TERMINATION_MESSAGE: usize = 4096;
@@ -20,29 +21,9 @@ pub enum Outcome {
         report: Report,
     },
     /// Failed for good: another run would not help.
-    Failed {
-        /// The class of the failure.
-        #[serde(rename = "cause")]
-        class: FailureClass,
-        /// The exit code of the last try, if there was one.
-        exit_code: Option<i32>,
-        /// What happened, for operators.
-        message: String,
-        /// What the worker reported.
-        report: Report,
-    },
+    Failed(Failure),
     /// Failed, but a later run may succeed.
-    TryAgain {
-        /// The class of the failure.
-        #[serde(rename = "cause")]
-        class: FailureClass,
-        /// The exit code of the last try, if there was one.
-        exit_code: Option<i32>,
-        /// What happened, for operators.
-        message: String,
-        /// What the worker reported.
-        report: Report,
-    },
+    TryAgain(Failure),
     /// The dispatcher is stopping, so the event was handed back before the Job ended.
     Stopped,
 }
@@ -51,8 +32,8 @@ impl Outcome {
     /// Whether another run for the same event is wanted; otherwise this outcome counts.
     pub fn asks_for_another(&self) -> bool {
         match self {
-            Self::TryAgain { .. } | Self::Stopped => true,
-            Self::Failed { report, .. } => report.refused_credentials(),
+            Self::TryAgain(_) | Self::Stopped => true,
+            Self::Failed(failure) => failure.report.refused_credentials(),
             Self::Complete { .. } => false,
         }
     }
@@ -62,8 +43,8 @@ impl Outcome {
     #[must_use]
     pub fn while_passwords_change(self) -> Self {
         match self {
-            Self::Failed { exit_code, message, report, .. } if report.refused_credentials() => {
-                Self::TryAgain { class: FailureClass::CredentialsRefused, exit_code, message, report }
+            Self::Failed(failure) if failure.report.refused_credentials() => {
+                Self::TryAgain(Failure { class: FailureClass::CredentialsRefused, ..failure })
             }
             other => other,
         }
@@ -73,62 +54,43 @@ impl Outcome {
     #[must_use]
     pub fn given_up(self, attempts: u64) -> Self {
         match self {
-            Self::TryAgain { class, exit_code, message, report } if class.uses_an_attempt() => {
-                let message = format!("given up after {attempts} attempts: {message}");
-                Self::Failed { class, exit_code, message, report }
+            Self::TryAgain(failure) if failure.class.uses_an_attempt() => {
+                Self::Failed(failure.given_up(attempts))
             }
             ended => ended,
         }
     }
 }
 
-/// Why a Job did not complete. The names are those of a Kubernetes Job's conditions, if there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum FailureClass {
-    /// A rule of `podFailurePolicy` with the action `FailJob`.
-    PodFailurePolicy,
-    /// More failed tries than `backoffLimit`.
-    BackoffLimitExceeded,
-    /// It ran longer than `activeDeadlineSeconds`.
-    DeadlineExceeded,
-    /// The image does not exist; on the process backend, the binary.
-    ImageNotFound,
-    /// A Secret, ConfigMap or key is missing, or the environment cannot be given to a process.
-    ConfigurationError,
-    /// The present manifests cannot plan the event, so there is no Job.
-    NotPlanned,
-    /// The quota of its namespace is used up.
-    QuotaExceeded,
-    /// A Job of somebody else has the name.
-    NameTaken,
-    /// It fits no node.
-    Unschedulable,
-    /// The backend could not start or follow it.
-    BackendError,
-    /// The backend itself fails, or accepts no Jobs from this dispatcher. The event is not the reason.
-    BackendFailing,
-    /// This machine lacks something, such as files, memory or disk, and nothing was started.
-    LocalShortage,
-    /// Its image is being replaced, and nothing was started.
-    ImageReplaced,
-    /// A server refuses the worker's password, which may be about to change.
-    CredentialsRefused,
+/// Why an event or a Job failed: from the backend to the dead letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The class of the failure.
+    #[serde(rename = "cause")]
+    pub class: FailureClass,
+    /// The exit code of the last try, if there was one.
+    pub exit_code: Option<i32>,
+    /// What happened, in one sentence for operators.
+    pub message: String,
+    /// What the worker reported.
+    pub report: Report,
 }
 
-impl FailureClass {
-    /// Whether this failure counts as an attempt, against `--max-attempts`. OPERATIONS.md has a table of what does
-    /// not count.
-    pub const fn uses_an_attempt(self) -> bool {
-        !matches!(
-            self,
-            Self::BackendFailing | Self::LocalShortage | Self::ImageReplaced | Self::CredentialsRefused
-        )
+impl Failure {
+    /// A failure without a try.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), ..Self::default() }
     }
-}
 
-impl fmt::Display for FailureClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+    /// The outcome of a Job that failed so.
+    pub fn outcome(self, retry_helps: bool) -> Outcome {
+        if retry_helps { Outcome::TryAgain(self) } else { Outcome::Failed(self) }
+    }
+
+    /// The same failure when no further attempt follows.
+    #[must_use]
+    pub fn given_up(self, attempts: u64) -> Self {
+        Self { message: format!("given up after {attempts} attempts: {}", self.message), ..self }
     }
 }
 
@@ -219,9 +181,7 @@ pub struct Try {
 impl Ran {
     /// The Job ended before anything was started.
     pub fn refused(class: FailureClass, message: impl Into<String>) -> Self {
-        let outcome =
-            Outcome::Failed { class, exit_code: None, message: message.into(), report: Report::default() };
-        Self { outcome, ..Self::stopped() }
+        Self { outcome: Outcome::Failed(Failure::new(class, message)), ..Self::stopped() }
     }
 
     /// The event was handed back before anything was started.
@@ -232,9 +192,7 @@ impl Ran {
 
     /// Nothing was started, because of trouble that may pass.
     pub fn postponed(class: FailureClass, message: impl Into<String>) -> Self {
-        let outcome =
-            Outcome::TryAgain { class, exit_code: None, message: message.into(), report: Report::default() };
-        Self { outcome, ..Self::stopped() }
+        Self { outcome: Outcome::TryAgain(Failure::new(class, message)), ..Self::stopped() }
     }
 }
 

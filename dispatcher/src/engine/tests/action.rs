@@ -87,16 +87,16 @@ async fn an_event_that_cannot_be_rendered_is_a_dead_letter_and_the_next_one_runs
     assert_eq!(backend.started()[0].identity.event_id, "good");
     let seen = seen.lock().unwrap();
     let refused = seen.iter().find(|run| run.event.id == "bad").expect("those who watch are told of it");
-    let State::Ended { started_at: None, outcome: Outcome::Failed { class, message, .. }, .. } =
+    let State::Ended { started_at: None, outcome: Outcome::Failed(Failure { class, message, .. }), .. } =
         &refused.state
     else {
         panic!("{refused:?}")
     };
-    assert_eq!((refused.trigger.as_str(), *class), (TRIGGER, FailureClass::NotPlanned));
+    assert_eq!((refused.trigger.as_str(), *class), (TRIGGER, FailureClass::PlanRender));
     assert!(message.contains("map has no entry for key \"name\""), "{message}");
     let info = &letters[0].info;
-    assert_eq!((info.event_id.as_str(), info.class.as_str()), ("bad", "Plan-render"));
-    assert!(info.reason.contains("map has no entry for key \"name\""), "{}", info.reason);
+    assert_eq!((info.event_id.as_str(), info.failure.class.name()), ("bad", "Plan-render"));
+    assert!(info.failure.message.contains("map has no entry for key \"name\""), "{}", info.failure.message);
     assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::Refused), 1);
 }
 
@@ -108,8 +108,8 @@ async fn an_event_whose_text_is_missing_is_a_dead_letter_and_the_next_one_runs()
     }
     let (backend, metrics, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (1, 1));
-    let (class, reason) = (&letters[0].info.class, &letters[0].info.reason);
-    assert_eq!(class, "Plan-missing");
+    let (class, reason) = (letters[0].info.failure.class, &letters[0].info.failure.message);
+    assert_eq!(class, FailureClass::PlanMissing);
     assert!(
         reason.contains("given up after 2 attempts") && reason.contains("there is no ConfigMap"),
         "{reason}"

@@ -14,5 +14,5 @@ async fn a_panic_in_one_event_is_its_dead_letter_and_the_next_one_runs() {
     assert_eq!(metrics.jobs_ended(TRIGGER, JobOutcome::Complete), 1);
     assert_eq!(letters.len(), 1, "{letters:?}");
     assert_eq!(letters[0].info.event_id, "e1");
-    assert!(letters[0].info.reason.contains("the dispatcher failed"), "{letters:?}");
+    assert!(letters[0].info.failure.message.contains("the dispatcher failed"), "{letters:?}");
 }

@@ -49,8 +49,8 @@ async fn an_event_of_a_wrong_type_is_parked_and_then_a_dead_letter() {
     let (backend, _, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (0, 1));
     let info = &letters[0].info;
-    assert_eq!((info.class.as_str(), info.attempts), ("Unmatched", 0));
-    assert!(info.reason.contains("\"some.other.type\""), "{}", info.reason);
+    assert_eq!((info.failure.class.name(), info.attempts), ("Unmatched", 0));
+    assert!(info.failure.message.contains("\"some.other.type\""), "{}", info.failure.message);
     assert_eq!(letters[0].payload, other.to_string().as_bytes());
     assert_eq!(seen.lock().unwrap().len(), 1, "its customer is told");
 }
@@ -82,8 +82,8 @@ async fn an_event_for_a_trigger_that_is_left_out_waits_though_another_one_takes_
     ground.publish("customer-saved", event("e1")).await;
     let (backend, _, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (1, 1), "the valid trigger ran once");
-    assert_eq!(letters[0].info.class, "Unmatched");
-    assert!(letters[0].info.reason.contains("second"), "{}", letters[0].info.reason);
+    assert_eq!(letters[0].info.failure.class, FailureClass::Unmatched);
+    assert!(letters[0].info.failure.message.contains("second"), "{}", letters[0].info.failure.message);
 }
 
 #[tokio::test]
@@ -101,8 +101,12 @@ async fn events_wait_where_nobody_gives_the_secret_that_their_jobs_need() {
     ground.publish("customer-saved", event("e1")).await;
     let (backend, _, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (0, 1), "a dead letter only when its time is over");
-    assert_eq!(letters[0].info.class, "Unmatched");
-    assert!(letters[0].info.reason.contains("Secret knapscen-config"), "{}", letters[0].info.reason);
+    assert_eq!(letters[0].info.failure.class, FailureClass::Unmatched);
+    assert!(
+        letters[0].info.failure.message.contains("Secret knapscen-config"),
+        "{}",
+        letters[0].info.failure.message
+    );
     let rules = start(&["knapscen-config"]).await;
     assert_eq!((rules.current().triggers.len(), rules.state().refused), (7, None));
 }

@@ -8,7 +8,8 @@ use crate::server::Tokens;
 use crate::server::tests::{Ground, local};
 use bus::DeadLetterInfo;
 use chrono::Utc;
-use job::{EventFacts, FailureClass, JobRun, Outcome, Report, State};
+use history::Run;
+use job::{EventFacts, Failure, FailureClass, JobRun, Outcome, Report, State};
 
 /// A run of a step that ended like this.
 fn run(trigger: &str, customer: &str, name: &str, outcome: Outcome) -> JobRun {
@@ -50,10 +51,15 @@ fn run(trigger: &str, customer: &str, name: &str, outcome: Outcome) -> JobRun {
 
 fn failed(message: &str) -> Outcome {
     let (message, report) = (message.to_owned(), Report::default());
-    Outcome::Failed { class: FailureClass::PodFailurePolicy, exit_code: Some(65), message, report }
+    Outcome::Failed(Failure { class: FailureClass::PodFailurePolicy, exit_code: Some(65), message, report })
 }
 
-/// Waits until the history is written and the page shows it.
+/// Returns when it is in the history, so that all parts of a page show it.
+async fn written(ground: &Ground, run: JobRun) {
+    ground.history.write_now(&[Run::of(&run)]).await.unwrap();
+}
+
+/// Waits until the page shows it.
 async fn until(ground: &Ground, path: &str, text: &str) -> String {
     for _ in 0..400 {
         let page = ground.get(path).await.1;
@@ -69,7 +75,7 @@ async fn until(ground: &Ground, path: &str, text: &str) -> String {
 async fn event_text_is_text_and_addresses_are_masked() {
     let ground = Ground::start(local()).await;
     let why = failed("<script>alert(1)</script> & \"more\" of ann@example.com");
-    ground.history.record(&run("customer-saved-trigger", "c-1", "<script>alert(2)</script>", why));
+    written(&ground, run("customer-saved-trigger", "c-1", "<script>alert(2)</script>", why)).await;
     let page = until(&ground, "/", "alert(2)").await;
     assert!(!page.contains("<script>") && !page.contains("ann@example.com"), "{page}");
     assert!(page.contains("a***@example.com"), "{page}");
@@ -80,7 +86,7 @@ async fn the_flow_shows_every_step_of_the_manifests_with_its_numbers() {
     let ground = Ground::start(local()).await;
     let done = Outcome::Complete { report: Report::default() };
     for customer in ["c-1", "c-2"] {
-        ground.history.record(&run("customer-saved-trigger", customer, "Acme", done.clone()));
+        written(&ground, run("customer-saved-trigger", customer, "Acme", done.clone())).await;
     }
     let page =
         until(&ground, "/", "save-customer on customer-saved: 0 waiting, 0 running, 2 done, 0 failed").await;
@@ -158,7 +164,7 @@ fn form_word(page: &str) -> String {
 #[tokio::test]
 async fn only_the_admin_token_opens_a_session_and_addresses() {
     let ground = Ground::start(guarded()).await;
-    ground.history.record(&run("customer-saved-trigger", "c-1", "Acme", failed("ann@example.com is taken")));
+    written(&ground, run("customer-saved-trigger", "c-1", "Acme", failed("ann@example.com is taken"))).await;
     let page = until(&ground, "/customers", "Acme").await;
     assert!(page.contains("a***@example.com") && !page.contains("ann@example.com"), "{page}");
     assert_eq!(log_in(&ground, "wrong").await, None);
@@ -219,7 +225,7 @@ async fn a_customer_shows_its_steps_and_what_is_still_to_come() {
         r#"{"step":"send-welcome-email","outcome":"done","message_id":"<w-1@knapscen.disco>","timings_ms":{"act":12.5}}"#,
     );
     let welcome = run("welcome-email-sent-trigger", "c/1 ?", "Acme", Outcome::Complete { report });
-    ground.history.record(&welcome);
+    written(&ground, welcome).await;
     let page = until(&ground, "/customers/c%2F1%20%3F", "Acme").await;
     for part in [
         "&#60;w-1@knapscen.disco&#62;",
@@ -257,7 +263,7 @@ async fn a_pasted_event_is_explained() {
 /// A letter for the customer's event that has just failed.
 async fn bury(ground: &Ground, customer: &str, reason: &str, event: &str) -> u64 {
     let info = DeadLetterInfo {
-        reason: reason.to_owned(),
+        failure: Failure { message: reason.to_owned(), ..Failure::default() },
         flow_key: customer.to_owned(),
         event_id: format!("event-of-{customer}"),
         ..DeadLetterInfo::default()
@@ -269,7 +275,7 @@ async fn bury(ground: &Ground, customer: &str, reason: &str, event: &str) -> u64
 async fn no_search_of_an_anonymous_visitor_spells_out_what_is_masked() {
     let ground = Ground::start(guarded()).await;
     bury(&ground, "c-1", "ann@example.com is taken", r#"{"email":"ann@example.com"}"#).await;
-    ground.history.record(&run("customer-saved-trigger", "c-1", "Of bob@example.com", failed("no")));
+    written(&ground, run("customer-saved-trigger", "c-1", "Of bob@example.com", failed("no"))).await;
     until(&ground, "/customers", "Of b***@example.com").await;
     let cookie = log_in(&ground, TOKEN).await.unwrap();
     for (path, found) in [
@@ -291,8 +297,9 @@ async fn no_search_of_an_anonymous_visitor_spells_out_what_is_masked() {
 async fn addresses_are_masked_wherever_an_event_puts_them() {
     let ground = Ground::start(guarded()).await;
     let (customer, name) = ("ann@example.com", "\"ann smith\"@example.com");
-    let record = |trigger| ground.history.record(&run(trigger, customer, name, failed("ann@example.com")));
-    record("customer-saved-trigger");
+    let fail =
+        async |trigger| written(&ground, run(trigger, customer, name, failed("ann@example.com"))).await;
+    fail("customer-saved-trigger").await;
     bury(&ground, customer, "ann@example.com", "x").await;
     until(&ground, "/", "***@example.com").await;
     let cookie = log_in(&ground, TOKEN).await.unwrap();
@@ -300,7 +307,7 @@ async fn addresses_are_masked_wherever_an_event_puts_them() {
     let word = form_word(&ground.with_cookie("/dead-letters", &cookie).await.1);
     let form = [("word", word.as_str()), ("action", "drop"), ("number", number.as_str()), ("sure", "yes")];
     assert_eq!(ground.send("/dead-letters", Some(&cookie), &form).await.status(), 303);
-    record("user-saved-trigger");
+    fail("user-saved-trigger").await;
     until(&ground, "/triggers", "a***@example.com").await;
     let pages =
         ["/", "/customers", "/customers/ann%40example.com", "/dead-letters", "/dead-letters/2", "/triggers"];
@@ -310,13 +317,14 @@ async fn addresses_are_masked_wherever_an_event_puts_them() {
             assert!(!page.contains(part), "{path} tells {part}:\n{page}");
         }
     }
-    assert!(ground.with_cookie("/customers", &cookie).await.1.contains("ann%40example.com"));
+    let (status, page) = ground.with_cookie("/customers", &cookie).await;
+    assert!(page.contains("ann%40example.com"), "{status}\n{page}");
 }
 
 #[tokio::test]
 async fn a_drop_is_asked_for_once_more_and_its_customer_is_stuck_no_more() {
     let ground = Ground::start(guarded()).await;
-    ground.history.record(&run("customer-saved-trigger", "c-1", "Acme", failed("no such tier")));
+    written(&ground, run("customer-saved-trigger", "c-1", "Acme", failed("no such tier"))).await;
     until(&ground, "/customers?stage=stuck", "Acme").await;
     let number = bury(&ground, "c-1", "no such tier", "x").await.to_string();
     let cookie = log_in(&ground, TOKEN).await.unwrap();

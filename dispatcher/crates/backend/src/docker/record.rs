@@ -234,12 +234,11 @@ fn time(text: Option<&str>) -> SystemTime {
 /// A try that the engine lost sight of may succeed later.
 fn unless_lost(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Failed {
-            class: class @ FailureClass::BackoffLimitExceeded,
-            exit_code: exit_code @ Some(LOST),
-            message,
-            report,
-        } => Outcome::TryAgain { class, exit_code, message, report },
+        Outcome::Failed(failure)
+            if (failure.class, failure.exit_code) == (FailureClass::BackoffLimitExceeded, Some(LOST)) =>
+        {
+            Outcome::TryAgain(failure)
+        }
         outcome => outcome,
     }
 }

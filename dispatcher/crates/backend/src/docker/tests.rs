@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use self::ground::Ground;
 use crate::tests::{anywhere, identity, job as planned, message};
-use crate::{EndedJobPolicy, FailureClass, Outcome, Ran};
+use crate::{EndedJobPolicy, Failure, FailureClass, Outcome, Ran};
 use rules::plan::{ExitCodes, FailureAction, FailureRule, JobSpec, JobText, PlannedJob};
 
 /// A Job that runs this script as an unprivileged user.

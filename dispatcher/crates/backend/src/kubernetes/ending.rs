@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated};
 use shared::error::Class;
 
-use super::super::{FailureClass, Outcome, Report, Try};
+use super::super::{Failure, FailureClass, Outcome, Report, Try};
 use super::event_time;
 use super::observed::{ContainerStatus, Event, Observed, Pod};
 
@@ -33,11 +33,7 @@ pub(super) fn outcome(container: &str, seen: &Observed, pods: &[Pod]) -> Outcome
     };
     let said = condition.and_then(|condition| condition.message.as_deref()).unwrap_or_default();
     let message = words(reason, said, other, failed.map(|(_, ended)| ended), &report, pods);
-    if retry {
-        Outcome::TryAgain { class, exit_code, message, report }
-    } else {
-        Outcome::Failed { class, exit_code, message, report }
-    }
+    Failure { class, exit_code, message, report }.outcome(retry)
 }
 
 /// The tries before the last one whose Pods still exist, oldest first.
@@ -230,7 +226,7 @@ mod tests {
         ];
         for (reason, pods, again) in table {
             let found = outcome_of(&failed(reason), &pods);
-            assert_eq!(matches!(found, Outcome::TryAgain { .. }), again, "{reason} {found:?}");
+            assert_eq!(matches!(found, Outcome::TryAgain(_)), again, "{reason} {found:?}");
         }
     }
 
@@ -258,16 +254,12 @@ mod tests {
             (because_of_other, 70, false, "container log: exit code 70: broken"),
         ] {
             let found = outcome_of(&failed("BackoffLimitExceeded"), &[pod]);
-            let (Outcome::TryAgain { exit_code, message, .. } | Outcome::Failed { exit_code, message, .. }) =
-                &found
+            let (Outcome::TryAgain(Failure { exit_code, message, .. })
+            | Outcome::Failed(Failure { exit_code, message, .. })) = &found
             else {
                 panic!("it has failed")
             };
-            assert_eq!(
-                (*exit_code, matches!(found, Outcome::TryAgain { .. })),
-                (Some(code), again),
-                "{words}"
-            );
+            assert_eq!((*exit_code, matches!(found, Outcome::TryAgain(_))), (Some(code), again), "{words}");
             assert!(message.contains(words), "{message}");
         }
     }
@@ -275,7 +267,7 @@ mod tests {
     #[test]
     fn the_words_are_those_of_job_container_and_worker() {
         let output = "starting\n{\"exit_code\":75,\"error\":{\"message\":\"no database\"}}\n";
-        let Outcome::TryAgain { message, report, exit_code, .. } =
+        let Outcome::TryAgain(Failure { message, report, exit_code, .. }) =
             outcome_of(&failed("BackoffLimitExceeded"), &[ended(137, "OOMKilled", output)])
         else {
             panic!("another run may help")

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::super::{FailureClass, Outcome, Ran, Report, Try};
+use super::super::{Failure, FailureClass, Outcome, Ran, Try};
 use super::api_error::ApiError;
 use super::observed::Observed;
 use super::stuck::{Ask, Patience, Stuck};
@@ -153,8 +153,8 @@ impl Kubernetes {
         let (calls, namespace) = (&self.0.calls, &job.namespace);
         let pods = calls.pods_of(namespace, seen).await.unwrap_or_default();
         let mut outcome = ending::outcome(&job.spec.container, seen, &pods);
-        if let Outcome::Failed { exit_code: None, message, .. }
-        | Outcome::TryAgain { exit_code: None, message, .. } = &mut outcome
+        if let Outcome::Failed(Failure { exit_code: None, message, .. })
+        | Outcome::TryAgain(Failure { exit_code: None, message, .. }) = &mut outcome
             && let Some(warnings) = calls.warnings(namespace).await
             && let Some(words) = ending::warning(seen, &warnings)
         {
@@ -190,12 +190,7 @@ impl Kubernetes {
             Ok(false) => return None,
             Err(fault) => message = format!("{message}; and its Job could not be removed: {fault}"),
         }
-        let (exit_code, report) = (None, Report::default());
-        Some(if is_confirmed {
-            Outcome::Failed { class, exit_code, message, report }
-        } else {
-            Outcome::TryAgain { class, exit_code, message, report }
-        })
+        Some(Failure::new(class, message).outcome(!is_confirmed))
     }
 
     /// Whether the Job was removed. False if it runs, has ended or is gone.

@@ -16,6 +16,7 @@ use super::dead_letters::store;
 use super::stream::Wanted;
 use crate::Result;
 use crate::dead_letter::{Letter, RAW_HEADERS};
+use job::FailureClass;
 
 /// Looks at messages that were delivered and not acknowledged, and moves unreadable ones to the dead letters of
 /// `letters`.
@@ -87,7 +88,7 @@ fn letter(raw: Raw, problem: &str) -> Letter {
     let identity = format!("dead-letter\n{}\n{}\n{published}", raw.subject, raw.sequence);
     let headers = [
         ("Dead-Letter-Reason", problem.to_owned()),
-        ("Dead-Letter-Class", "unreadable_headers".to_owned()),
+        ("Dead-Letter-Class", FailureClass::UnreadableHeaders.to_string()),
         ("Dead-Letter-Subject", raw.subject.clone()),
         ("Dead-Letter-Sequence", raw.sequence.to_string()),
         ("Dead-Letter-Attempts", "1".to_owned()),

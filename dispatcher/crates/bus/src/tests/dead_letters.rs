@@ -7,14 +7,20 @@ use chrono::Utc;
 
 use super::test_bus::{SUBJECT, TestBus, fetch_one, message};
 use crate::{Bus, DeadLetter, DeadLetterInfo, Filter, MESSAGE_ID, Message, REPLAY};
+use job::{Failure, FailureClass, Report};
 use shared::nats::DEFAULT_STREAM;
+
+fn because(reason: &str) -> Failure {
+    Failure::new(FailureClass::PodFailurePolicy, reason)
+}
 
 fn info() -> DeadLetterInfo {
     DeadLetterInfo {
-        reason: "the job failed".to_owned(),
-        class: "failed".to_owned(),
+        failure: Failure {
+            report: Report::from_text("unknown tier: \"gold\"\r\n\tat line \\n 2"),
+            ..Failure::new(FailureClass::PodFailurePolicy, "the job failed")
+        },
         triggers: vec!["a-trigger".to_owned(), "b-trigger".to_owned()],
-        message: "unknown tier: \"gold\"\r\n\tat line \\n 2\n".to_owned(),
         flow_key: "Acme & Söhne #1".to_owned(),
         event_id: "test-event-001".to_owned(),
         attempts: 1,
@@ -150,13 +156,13 @@ pub(super) async fn letters_are_listed_in_pages_and_by_filter(test_bus: TestBus)
     let bus = test_bus.open().await;
     for number in 0..7 {
         let flow_key = if number % 2 == 0 { "even".to_owned() } else { String::new() };
-        let reason = format!("reason {number}");
+        let failure = because(&format!("reason {number}"));
         let payload = Bytes::from(format!("{{\"name\":\"Item-{number}\"}}"));
-        bury(&bus, Message { payload, ..message("") }, &DeadLetterInfo { reason, flow_key, ..info() }).await;
+        bury(&bus, Message { payload, ..message("") }, &DeadLetterInfo { failure, flow_key, ..info() }).await;
     }
     let list = async |filter: Filter| {
         let page = bus.dead_letters(&filter).await.unwrap();
-        (page.letters.into_iter().map(|letter| letter.info.reason).collect::<Vec<_>>(), page.next)
+        (page.letters.into_iter().map(|letter| letter.info.failure.message).collect::<Vec<_>>(), page.next)
     };
     let (first, next) = list(Filter { limit: 4, ..Filter::default() }).await;
     assert_eq!(first, ["reason 0", "reason 1", "reason 2", "reason 3"]);
@@ -190,12 +196,13 @@ pub(super) async fn headers_that_steer_the_server_do_no_harm(test_bus: TestBus) 
 pub(super) async fn a_long_message_of_the_job_is_cut(test_bus: TestBus) {
     let bus = test_bus.open().await;
     let long = "ö\n".repeat(100_000);
-    bury(&bus, message("one"), &DeadLetterInfo { message: long.clone(), reason: long, ..info() }).await;
+    let failure = Failure { report: Report::from_text(&long), ..because(&long) };
+    bury(&bus, message("one"), &DeadLetterInfo { failure, ..info() }).await;
     let letter = letters(&bus).await.remove(0);
     assert!(
-        letter.info.message.len() < 3000 && letter.info.message.ends_with('…'),
+        letter.info.failure.message.len() < 3000 && letter.info.failure.message.ends_with('…'),
         "{}",
-        letter.info.message.len()
+        letter.info.failure.message.len()
     );
 }
 
@@ -210,7 +217,9 @@ pub(super) async fn a_message_as_large_as_may_be_is_kept_whole(test_bus: TestBus
             .await;
         test_bus.purge().await;
         let letter = letters(&bus).await.remove(0);
-        assert!(letter.payload == payload(bytes) && letter.info.class == "failed");
+        assert!(
+            letter.payload == payload(bytes) && letter.info.failure.class == FailureClass::PodFailurePolicy
+        );
         let found = bus.dead_letter_by_number(letter.number).await.unwrap().unwrap();
         assert!(sorted(&found.headers) == sorted(&headers) && found.payload == payload(bytes));
         // In a list without events it is as short as any other.
@@ -232,7 +241,8 @@ pub(super) async fn a_message_as_large_as_may_be_is_kept_whole(test_bus: TestBus
 pub(super) async fn letters_with_gaps_between_them_are_all_found_once(test_bus: TestBus) {
     let bus = test_bus.open().await;
     for number in 0..60 {
-        bury(&bus, message(""), &DeadLetterInfo { reason: format!("reason {number}"), ..info() }).await;
+        bury(&bus, message(""), &DeadLetterInfo { failure: because(&format!("reason {number}")), ..info() })
+            .await;
     }
     let all = letters(&bus).await;
     for letter in all.iter().filter(|letter| letter.number % 7 != 0 && !(20..50).contains(&letter.number)) {
@@ -256,7 +266,7 @@ pub(super) async fn letters_with_gaps_between_them_are_all_found_once(test_bus: 
 
 pub(super) async fn a_masked_search_looks_at_nothing_that_is_not_shown(test_bus: TestBus) {
     let bus = test_bus.open().await;
-    let told = DeadLetterInfo { reason: "of ann@x.io".to_owned(), flow_key: "bob@x.io".to_owned(), ..info() };
+    let told = DeadLetterInfo { failure: because("of ann@x.io"), flow_key: "bob@x.io".to_owned(), ..info() };
     let payload = Bytes::from_static(b"{\"name\":\"inside\"}");
     bury(&bus, Message { payload, ..message("") }, &told).await;
     let found = async |flow: Option<&str>, reason: Option<&str>, masked| {

@@ -15,7 +15,7 @@ async fn left(history: &History) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_old_goes_whatever_became_of_it() {
+async fn what_is_old_goes_but_a_failed_run_stays_until_it_is_replayed_or_dropped() {
     let history = in_memory().await;
     let of = |flow: &str| handed(TRIGGER, flow, Utc::now());
     let old = [
@@ -27,13 +27,15 @@ async fn what_is_old_goes_whatever_became_of_it() {
     written(&history, old).await;
     execute(&history, "UPDATE job_runs SET seen_at = '2020-01-01 00:00:00'").await;
     written(&history, [ended(&of("new"), failed("no")), of("running")]).await;
-    assert_eq!(left(&history).await, 2);
+    assert_eq!(left(&history).await, 3);
     history.count_anew().await.unwrap();
     let totals = history.totals().await.unwrap();
     assert_eq!(
         [RunState::Failed, RunState::Running, RunState::Complete].map(|state| totals.runs(TRIGGER, state)),
-        [1, 1, 0]
+        [2, 1, 0]
     );
+    execute(&history, "UPDATE job_runs SET superseded = 1 WHERE seen_at = '2020-01-01 00:00:00'").await;
+    assert_eq!(left(&history).await, 2);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::manifest::Position;
 use gotemplate::TemplateError;
+use job::FailureClass;
 
 /// The stage at which planning failed. It is a metric label, so the set is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +24,21 @@ pub enum Stage {
     Policy,
     /// The rendered object is not a Job.
     Check,
+}
+
+impl Stage {
+    /// The failure class of an event whose planning failed here.
+    pub const fn class(self) -> FailureClass {
+        match self {
+            Self::Event => FailureClass::NotACloudEvent,
+            Self::Action => FailureClass::PlanAction,
+            Self::Reference => FailureClass::PlanReference,
+            Self::Missing => FailureClass::PlanMissing,
+            Self::Render => FailureClass::PlanRender,
+            Self::Policy => FailureClass::PlanPolicy,
+            Self::Check => FailureClass::PlanCheck,
+        }
+    }
 }
 
 impl fmt::Display for Stage {

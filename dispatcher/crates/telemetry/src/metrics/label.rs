@@ -121,8 +121,8 @@ impl JobOutcome {
     pub const fn of_outcome(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Complete { .. } => Self::Complete,
-            Outcome::Failed { .. } => Self::Failed,
-            Outcome::TryAgain { .. } => Self::TryAgain,
+            Outcome::Failed(_) => Self::Failed,
+            Outcome::TryAgain(_) => Self::TryAgain,
             Outcome::Stopped => Self::Stopped,
         }
     }

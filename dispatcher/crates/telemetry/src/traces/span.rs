@@ -18,8 +18,8 @@ use shared::telemetry::{TraceContext, span_id};
 use super::sampler::Sampler;
 use super::timeline::Timeline;
 use job::masked;
+use job::{Failure, Outcome, Report};
 use job::{JobRun, State};
-use job::{Outcome, Report};
 use shared::event::flow;
 
 /// The longest attribute in characters, because event data may be long.
@@ -202,18 +202,17 @@ fn status(outcome: &Outcome) -> Option<Status> {
 
 fn failure(outcome: &Outcome) -> Option<(Option<i32>, &str)> {
     match outcome {
-        Outcome::Failed { exit_code, message, .. } | Outcome::TryAgain { exit_code, message, .. } => {
-            Some((*exit_code, message))
-        }
+        Outcome::Failed(Failure { exit_code, message, .. })
+        | Outcome::TryAgain(Failure { exit_code, message, .. }) => Some((*exit_code, message)),
         Outcome::Complete { .. } | Outcome::Stopped => None,
     }
 }
 
 fn report(outcome: &Outcome) -> Option<&Report> {
     match outcome {
-        Outcome::Complete { report } | Outcome::Failed { report, .. } | Outcome::TryAgain { report, .. } => {
-            Some(report)
-        }
+        Outcome::Complete { report }
+        | Outcome::Failed(Failure { report, .. })
+        | Outcome::TryAgain(Failure { report, .. }) => Some(report),
         Outcome::Stopped => None,
     }
 }

@@ -8,7 +8,7 @@ use shared::telemetry::TraceContext;
 
 use super::*;
 use job::{EventFacts, State};
-use job::{FailureClass, Outcome, Ran, Report, Try};
+use job::{Failure, FailureClass, Outcome, Ran, Report, Try};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -27,12 +27,12 @@ fn complete(line: &str) -> Outcome {
 }
 
 fn try_again(line: &str) -> Outcome {
-    Outcome::TryAgain {
+    Outcome::TryAgain(Failure {
         class: FailureClass::BackoffLimitExceeded,
         exit_code: Some(75),
         message: "ann@x.example is unavailable".to_owned(),
         report: Report::from_text(line),
-    }
+    })
 }
 
 /// Published at 0, taken at 10, handed to the backend at 20, started at 30, ended at 100.

@@ -75,7 +75,7 @@ async fn tries_of_two_dispatchers_follow_each_other() {
         two.run(&job, EndedJobPolicy::Replace, anywhere(), &ground.stop)
     );
     for ran in [&one, &two] {
-        assert!(matches!(ran.outcome, Outcome::TryAgain { .. }), "{ran:?}");
+        assert!(matches!(ran.outcome, Outcome::TryAgain(_)), "{ran:?}");
         assert!(ran.tries >= 3, "{ran:?}");
     }
     assert_eq!(ground.containers().await, 1);

@@ -43,7 +43,7 @@ async fn exit_codes_of_the_failure_policy_end_the_job_at_once() {
         let ran = ground.run(&job).await;
         let expected = (FailureClass::PodFailurePolicy, Some(code));
         assert!(
-            matches!(ran.outcome, Outcome::Failed { class, exit_code, .. } if (class, exit_code) == expected),
+            matches!(ran.outcome, Outcome::Failed(Failure { class, exit_code, .. }) if (class, exit_code) == expected),
             "{ran:?}"
         );
         assert_eq!(ran.tries, 1);
@@ -57,7 +57,7 @@ async fn other_failures_are_tried_again_up_to_the_backoff_limit() {
     assert!(
         matches!(
             ran.outcome,
-            Outcome::TryAgain { class: FailureClass::BackoffLimitExceeded, exit_code: Some(75), .. }
+            Outcome::TryAgain(Failure { class: FailureClass::BackoffLimitExceeded, exit_code: Some(75), .. })
         ),
         "{ran:?}"
     );
@@ -66,7 +66,7 @@ async fn other_failures_are_tried_again_up_to_the_backoff_limit() {
     job.name = "other".to_owned();
     job.spec.backoff_limit = 0;
     let ran = ground.run(&job).await;
-    assert!(matches!(ran.outcome, Outcome::Failed { exit_code: Some(1), .. }), "{ran:?}");
+    assert!(matches!(ran.outcome, Outcome::Failed(Failure { exit_code: Some(1), .. })), "{ran:?}");
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_job_that_is_killed_each_time_may_do_better_later() {
     let mut job = job(&ground, "sh -c 'kill -9 $$'; exit $?");
     job.spec.backoff_limit = 0;
     let ran = ground.run(&job).await;
-    assert!(matches!(ran.outcome, Outcome::TryAgain { exit_code: Some(137), .. }), "{ran:?}");
+    assert!(matches!(ran.outcome, Outcome::TryAgain(Failure { exit_code: Some(137), .. })), "{ran:?}");
     assert!(message(&ran.outcome).contains("signal 9"), "{ran:?}");
 }
 
@@ -100,7 +100,7 @@ async fn a_job_that_the_engine_lost_may_do_better_later() {
     let mut job = job(&ground, "exit 255");
     job.spec.backoff_limit = 0;
     let ran = ground.run(&job).await;
-    assert!(matches!(ran.outcome, Outcome::TryAgain { exit_code: Some(255), .. }), "{ran:?}");
+    assert!(matches!(ran.outcome, Outcome::TryAgain(Failure { exit_code: Some(255), .. })), "{ran:?}");
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_job_that_takes_too_much_memory_is_named_as_such() {
     job.spec.backoff_limit = 0;
     pod(&mut job, &json!({"containers": [{"name": "w", "resources": {"limits": {"memory": "8Mi"}}}]}));
     let ran = ground.run(&job).await;
-    assert!(matches!(ran.outcome, Outcome::TryAgain { exit_code: Some(137), .. }), "{ran:?}");
+    assert!(matches!(ran.outcome, Outcome::TryAgain(Failure { exit_code: Some(137), .. })), "{ran:?}");
     assert!(message(&ran.outcome).contains("out of memory"), "{ran:?}");
 }
 
@@ -123,7 +123,8 @@ async fn a_job_that_takes_too_long_is_ended_with_grace_and_may_be_tried_again() 
     job.spec.active_deadline = Some(Duration::from_secs(5));
     job.spec.grace = Duration::from_mins(1);
     let ran = ground.run(&job).await;
-    let Outcome::TryAgain { class: FailureClass::DeadlineExceeded, exit_code, report, .. } = &ran.outcome
+    let Outcome::TryAgain(Failure { class: FailureClass::DeadlineExceeded, exit_code, report, .. }) =
+        &ran.outcome
     else {
         panic!("{ran:?}")
     };
@@ -140,7 +141,8 @@ async fn a_job_that_does_not_listen_is_killed_after_its_grace_time() {
     let mut job = job(&ground, "while :; do sleep 0.05; done");
     job.spec.active_deadline = Some(Duration::from_secs(2));
     let ran = ground.run(&job).await;
-    let Outcome::TryAgain { class: FailureClass::DeadlineExceeded, exit_code: Some(137), .. } = &ran.outcome
+    let Outcome::TryAgain(Failure { class: FailureClass::DeadlineExceeded, exit_code: Some(137), .. }) =
+        &ran.outcome
     else {
         panic!("{ran:?}")
     };
@@ -153,7 +155,8 @@ async fn the_deadline_ends_the_wait_between_two_tries() {
     let mut job = job(&ground, "exit 75");
     job.spec.active_deadline = Some(Duration::from_secs(3));
     let ran = ground.run(&job).await;
-    let Outcome::TryAgain { class: FailureClass::DeadlineExceeded, exit_code: Some(75), .. } = &ran.outcome
+    let Outcome::TryAgain(Failure { class: FailureClass::DeadlineExceeded, exit_code: Some(75), .. }) =
+        &ran.outcome
     else {
         panic!("{ran:?}")
     };

@@ -110,7 +110,10 @@ async fn what_the_engine_misses_is_not_taken_for_the_image() {
     let proxy = Proxy::before(&ground.settings.host, Mode::AnswerTo("/containers/create", 404)).await;
     ground.settings.host.clone_from(&proxy.address);
     let ran = ground.run(&job(&ground, "exit 0")).await;
-    assert!(matches!(ran.outcome, Outcome::TryAgain { class: FailureClass::BackendError, .. }), "{ran:?}");
+    assert!(
+        matches!(ran.outcome, Outcome::TryAgain(Failure { class: FailureClass::BackendError, .. })),
+        "{ran:?}"
+    );
     assert!(message(&ran.outcome).contains("was not started: no!"), "{ran:?}");
 }
 
@@ -120,7 +123,10 @@ async fn a_proxy_that_forbids_a_call_is_named_and_the_event_may_come_again() {
     let proxy = Proxy::before(&ground.settings.host, Mode::AnswerTo("/containers/create", 403)).await;
     ground.settings.host.clone_from(&proxy.address);
     let ran = ground.run(&job(&ground, "exit 0")).await;
-    assert!(matches!(ran.outcome, Outcome::TryAgain { class: FailureClass::BackendError, .. }), "{ran:?}");
+    assert!(
+        matches!(ran.outcome, Outcome::TryAgain(Failure { class: FailureClass::BackendError, .. })),
+        "{ran:?}"
+    );
     assert!(message(&ran.outcome).contains("proxy before the engine"), "{ran:?}");
 }
 

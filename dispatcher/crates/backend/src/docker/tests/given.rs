@@ -130,7 +130,8 @@ async fn what_a_container_cannot_be_is_refused_by_its_field() {
         let mut job = job(&ground, "exit 0");
         pod(&mut job, &spec);
         let ran = ground.run(&job).await;
-        let Outcome::Failed { class: FailureClass::ConfigurationError, message, .. } = &ran.outcome else {
+        let Outcome::Failed(Failure { class: FailureClass::ConfigurationError, message, .. }) = &ran.outcome
+        else {
             panic!("{expected}: {ran:?}")
         };
         assert!(message.contains(expected), "{message}");
@@ -145,7 +146,7 @@ async fn a_missing_image_is_named_with_its_remedy_and_is_for_good() {
     job.spec.image = "knapscen-test/nowhere:1".to_owned();
     pod(&mut job, &json!({"containers": [{"name": "w", "imagePullPolicy": "Never"}]}));
     let ran = ground.run(&job).await;
-    let Outcome::Failed { class: FailureClass::ImageNotFound, message, .. } = &ran.outcome else {
+    let Outcome::Failed(Failure { class: FailureClass::ImageNotFound, message, .. }) = &ran.outcome else {
         panic!("{ran:?}")
     };
     assert!(message.contains("knapscen-test/nowhere:1") && message.contains("build it"), "{message}");
@@ -159,7 +160,7 @@ async fn a_program_that_the_image_has_not_is_named_and_leaves_nothing() {
     job.spec.command = vec!["/nowhere".to_owned()];
     let ran = ground.run(&job).await;
     assert!(
-        matches!(ran.outcome, Outcome::Failed { class: FailureClass::ConfigurationError, .. }),
+        matches!(ran.outcome, Outcome::Failed(Failure { class: FailureClass::ConfigurationError, .. })),
         "{ran:?}"
     );
     assert!(message(&ran.outcome).contains("/nowhere"), "{ran:?}");
@@ -171,7 +172,7 @@ async fn a_missing_network_is_named_with_its_option_and_may_come_later() {
     let Some(mut ground) = Ground::new().await else { return };
     ground.settings.network = Some("knapscen-test-nowhere".to_owned());
     let ran = ground.run(&job(&ground, "exit 0")).await;
-    assert!(matches!(ran.outcome, Outcome::TryAgain { .. }), "{ran:?}");
+    assert!(matches!(ran.outcome, Outcome::TryAgain(_)), "{ran:?}");
     let said = message(&ran.outcome);
     assert!(said.contains("knapscen-test-nowhere") && said.contains("--docker-network"), "{said}");
     assert_eq!(ground.containers().await, 0);

@@ -79,7 +79,8 @@ async fn what_is_not_given_is_named_and_leaves_nothing() {
         ),
     ] {
         let ran = ground.run(&mounting(&ground, "exit 0", &json!([volume]))).await;
-        let Outcome::Failed { class: FailureClass::ConfigurationError, message, .. } = &ran.outcome else {
+        let Outcome::Failed(Failure { class: FailureClass::ConfigurationError, message, .. }) = &ran.outcome
+        else {
             panic!("{expected}: {ran:?}")
         };
         assert!(message.contains(expected), "{message}");
@@ -98,7 +99,7 @@ async fn a_container_that_cannot_be_filled_goes_and_the_event_may_come_again() {
             mounting(&ground, "exit 0", &json!([{"name": "login", "secret": {"secretName": "login"}}]));
         let ran = ground.run(&mounting).await;
         assert!(
-            matches!(ran.outcome, Outcome::TryAgain { class: FailureClass::BackendError, .. }),
+            matches!(ran.outcome, Outcome::TryAgain(Failure { class: FailureClass::BackendError, .. })),
             "{ran:?}"
         );
         assert!(message(&ran.outcome).contains("were not put into its container: no!"), "{ran:?}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::adoption::{ExistingJobAction, decide};
 use crate::process::record::{Record, last};
-use crate::{FailureClass, Report};
+use crate::{Failure, FailureClass, Report};
 
 /// A dispatcher that is killed while its Job runs: the future is dropped, and the child lives on.
 async fn crash_during(ground: &Ground, job: &PlannedJob) {
@@ -273,18 +273,18 @@ fn what_is_found_decides_what_is_done() {
         Some(record)
     };
     let complete = Outcome::Complete { report: Report::default() };
-    let failed = Outcome::Failed {
+    let failed = Outcome::Failed(Failure {
         class: FailureClass::PodFailurePolicy,
         exit_code: Some(65),
         message: String::new(),
         report: Report::default(),
-    };
-    let again = Outcome::TryAgain {
+    });
+    let again = Outcome::TryAgain(Failure {
         class: FailureClass::BackoffLimitExceeded,
         exit_code: Some(75),
         message: String::new(),
         report: Report::default(),
-    };
+    });
     let table = [
         // found, decision for the same event, decision for another event
         (None, "start", "start"),

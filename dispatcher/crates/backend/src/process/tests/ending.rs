@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::FailureClass;
+use crate::{Failure, FailureClass};
 
 #[tokio::test]
 async fn a_job_that_ends_with_0_is_complete_and_its_last_words_are_kept() {
@@ -28,7 +28,7 @@ async fn exit_codes_of_the_failure_policy_end_the_job_at_once() {
         let ran = ground.run(&job(&ground, &format!("exit {code}"))).await;
         let expected = (FailureClass::PodFailurePolicy, Some(code));
         assert!(
-            matches!(ran.outcome, Outcome::Failed { class, exit_code, .. } if (class, exit_code) == expected),
+            matches!(ran.outcome, Outcome::Failed(Failure { class, exit_code, .. }) if (class, exit_code) == expected),
             "{ran:?}"
         );
         assert_eq!(ran.tries, 1);
@@ -42,14 +42,14 @@ async fn other_failures_are_tried_again_up_to_the_backoff_limit() {
     assert!(
         matches!(
             ran.outcome,
-            Outcome::TryAgain { class: FailureClass::BackoffLimitExceeded, exit_code: Some(75), .. }
+            Outcome::TryAgain(Failure { class: FailureClass::BackoffLimitExceeded, exit_code: Some(75), .. })
         ),
         "{ran:?}"
     );
     assert_eq!((ran.tries, ground.counted("tries")), (3, 3));
     let ground = Ground::new();
     let ran = ground.run(&job(&ground, "exit 1")).await;
-    assert!(matches!(ran.outcome, Outcome::Failed { exit_code: Some(1), .. }), "{ran:?}");
+    assert!(matches!(ran.outcome, Outcome::Failed(Failure { exit_code: Some(1), .. })), "{ran:?}");
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_job_past_its_deadline_is_ended_with_its_whole_group() {
     job.spec.active_deadline = Some(Duration::from_millis(300));
     let ran = ground.run(&job).await;
     assert!(
-        matches!(ran.outcome, Outcome::TryAgain { class: FailureClass::DeadlineExceeded, .. }),
+        matches!(ran.outcome, Outcome::TryAgain(Failure { class: FailureClass::DeadlineExceeded, .. })),
         "{ran:?}"
     );
     let grandchild = ground.file("grandchild").await;

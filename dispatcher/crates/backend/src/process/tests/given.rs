@@ -1,12 +1,12 @@
 //! What a Job is given: its binary, its environment, its Secrets.
 
 use super::*;
-use crate::FailureClass;
+use crate::{Failure, FailureClass};
 use rules::plan::{EnvFrom, KeyRef};
 
 fn refused(ran: &Ran, expected: FailureClass) -> &str {
     match &ran.outcome {
-        Outcome::Failed { class, message, exit_code: None, .. } if *class == expected => message,
+        Outcome::Failed(Failure { class, message, exit_code: None, .. }) if *class == expected => message,
         other => panic!("{other:?}"),
     }
 }
@@ -114,7 +114,7 @@ async fn a_binary_that_is_being_replaced_is_waited_for_and_uses_up_no_attempt() 
             put(text, mode);
         }
         let ran = ground.run(&job).await;
-        let Outcome::TryAgain { class, .. } = &ran.outcome else { panic!("{what}: {ran:?}") };
+        let Outcome::TryAgain(Failure { class, .. }) = &ran.outcome else { panic!("{what}: {ran:?}") };
         assert!(*class == FailureClass::ImageReplaced && !class.uses_an_attempt(), "{what}");
     }
     put("#!/bin/sh\nexit 0\n", 0o755);

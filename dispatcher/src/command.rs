@@ -8,7 +8,6 @@ mod demo;
 pub mod explain;
 mod healthcheck;
 mod migrate;
-mod mounted;
 pub mod output;
 mod partner;
 pub mod planning;
@@ -16,6 +15,7 @@ mod print;
 mod publish;
 mod republish;
 mod run;
+mod secret_defaults;
 mod service;
 mod status;
 pub mod validate;
@@ -97,12 +97,12 @@ pub fn main_with_workers(workers: &[&str]) -> ExitCode {
         Ok(environment) => environment,
         Err(error) => return failed(&error),
     };
-    let command = mounted::with_environment(Arguments::command(), &environment);
+    let command = secret_defaults::with_environment(Arguments::command(), &environment);
     let parsed = command.try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
-            let error = mounted::without_value(error);
+            let error = secret_defaults::without_value(error);
             drop(error.print());
             return if error.use_stderr() {
                 ExitCode::from(&Error::configuration("usage"))

@@ -5,10 +5,10 @@
 
 pub mod admission;
 mod delivery;
+mod finished_triggers;
 mod in_hand;
 mod job;
 mod lane;
-mod memory;
 mod outline;
 pub mod parked;
 #[cfg(test)]
@@ -23,8 +23,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::admission::Admission;
+use self::finished_triggers::FinishedTriggers;
 use self::in_hand::InHand;
-use self::memory::Memory;
 use self::parked::Parked;
 use crate::manifest_source::Rules;
 use crate::metrics::Metrics;
@@ -64,7 +64,7 @@ struct Inner {
     metrics: Metrics,
     observer: Observer,
     admission: Admission,
-    memory: Memory,
+    finished: FinishedTriggers,
     parked: Parked,
     in_hand: InHand,
     planning: Semaphore,
@@ -89,7 +89,7 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let admission = Admission::new(settings.max_running);
-        let memory = Memory::default();
+        let finished = FinishedTriggers::default();
         let parked = Parked::new(settings.unmatched_after);
         let in_hand = InHand::default();
         let planning = Semaphore::new(delivery::PLANNED_AT_ONCE);
@@ -100,7 +100,7 @@ impl Engine {
             metrics,
             observer,
             admission,
-            memory,
+            finished,
             parked,
             in_hand,
             planning,

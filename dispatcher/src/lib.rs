@@ -10,13 +10,13 @@ compile_error!(
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod command;
+pub mod dead_letter_action;
 pub mod engine;
 mod explanation;
 pub mod logging;
 pub mod manifest_source;
 pub mod observer;
 pub mod onboarding;
-pub mod operator;
 mod paint;
 pub mod republish;
 pub mod server;

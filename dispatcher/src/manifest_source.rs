@@ -4,9 +4,9 @@
 pub mod cluster;
 #[cfg(feature = "kubernetes")]
 mod condition;
-#[cfg(feature = "kubernetes")]
-mod object;
 pub mod rules;
+#[cfg(feature = "kubernetes")]
+mod selection;
 
 use std::fmt;
 use std::path::PathBuf;

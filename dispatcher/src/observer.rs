@@ -3,9 +3,10 @@
 //!
 //! Gets everything from the engine, and writes nothing itself. History and traces are observers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 
 use crate::traces::Traces;
 use history::History;
@@ -39,7 +40,7 @@ impl Observer {
                 Watcher::History(history) => history.record(run),
                 Watcher::Traces(traces) => traces.record(run),
                 Watcher::Recording(seen) => {
-                    seen.lock().unwrap_or_else(PoisonError::into_inner).push(run.clone());
+                    seen.lock().push(run.clone());
                 }
             }
         }

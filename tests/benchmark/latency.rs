@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use crate::Size;
 use crate::bare::{self, Bare};
-use crate::keeping::Keeping;
 use crate::measure::Samples;
 use crate::report::{Figure, Goal};
 use crate::stage::{Stage, stamped};
+use crate::storage::Storage;
 
 pub(crate) fn measure(size: Size) -> Vec<Figure> {
-    let all = [Keeping::usual()].into_iter().chain(Keeping::with_history());
-    all.flat_map(|keeping| one(&keeping, size)).collect()
+    let all = [Storage::usual()].into_iter().chain(Storage::with_history());
+    all.flat_map(|storage| one(&storage, size)).collect()
 }
 
-fn one(keeping: &Keeping, size: Size) -> Vec<Figure> {
+fn one(storage: &Storage, size: Size) -> Vec<Figure> {
     let stage = Stage::start();
-    let dispatcher = stage.dispatcher_keeping(keeping);
+    let dispatcher = stage.dispatcher_with_storage(storage);
     let bare = Bare::start(&stage.nats);
     let (mut ours, mut bares, mut starts) = (Samples::default(), Samples::default(), Samples::default());
     for round in 0..size.pick(30, 300) + 3 {
@@ -36,7 +36,7 @@ fn one(keeping: &Keeping, size: Size) -> Vec<Figure> {
     }
     drop(dispatcher);
     let figure = |percent: u8, name: &str, beside: &Samples| {
-        let what = format!("publish to Job start, p{percent}{}", keeping.what);
+        let what = format!("publish to Job start, p{percent}{}", storage.what);
         let percent = f64::from(percent);
         Figure::new(what, "ms", ours.percentile(percent)).beside(name, beside.percentile(percent))
     };

@@ -8,7 +8,6 @@ mod docker;
 mod flow;
 mod growth;
 mod history;
-mod keeping;
 mod kubernetes;
 mod latency;
 mod measure;
@@ -22,6 +21,7 @@ mod slow;
 mod stage;
 mod startup;
 mod statement;
+mod storage;
 mod worker;
 
 use std::process::ExitCode;

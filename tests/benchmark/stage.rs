@@ -11,7 +11,7 @@ use tests::scratch::Scratch;
 use tests::{Setting, block_on, http, port, settings, wait};
 use uuid::Uuid;
 
-use crate::keeping::Keeping;
+use crate::storage::Storage;
 
 /// How many Jobs run at once, here and on the bare side.
 pub(crate) const AT_ONCE: usize = 8;
@@ -87,8 +87,8 @@ impl Stage {
     }
 
     /// Starts a dispatcher that keeps its state and history there.
-    pub(crate) fn dispatcher_keeping(&self, keeping: &Keeping) -> Dispatcher {
-        self.dispatcher_with(&keeping.state(), keeping.settings())
+    pub(crate) fn dispatcher_with_storage(&self, storage: &Storage) -> Dispatcher {
+        self.dispatcher_with(&storage.state(), storage.settings())
     }
 
     fn dispatcher_with(&self, state: &Path, settings: Vec<Setting>) -> Dispatcher {

@@ -50,7 +50,7 @@ impl Suite<'_> {
             reported.extend(count.map(|count| ("the metrics", count)));
             let overview = page("/");
             let before = overview.split("</strong> <span>onboarded").next().filter(|text| *text != overview);
-            let count = before.and_then(|text| text.rsplit("<strong>").next()?.parse().ok());
+            let count = before.and_then(|text| text.rsplit("<strong>").next()?.replace(',', "").parse().ok());
             reported.extend(count.map(|count| ("the page", count)));
         }
         reported
@@ -130,11 +130,16 @@ impl Suite<'_> {
         if missing > 0 {
             problems.push(format!("{missing} entries of the ledger have no complete run in the history"));
         }
-        let open = "job_runs WHERE state IN ('running', 'try_again', 'handed_back') AND superseded = 0";
-        let open = database.count(open);
+        let open = database.rows(
+            "SELECT state, trigger_name, event_id, flow_key, published_at, seen_at, message FROM job_runs \
+             WHERE state IN ('running', 'try_again', 'handed_back') AND superseded = 0",
+        );
         let done = database.count("job_runs WHERE state = 'complete' AND superseded = 0");
-        if open > 0 {
-            problems.push(format!("{open} runs are not complete in the history, {done} are"));
+        if let Some(first) = open.first() {
+            problems.push(format!(
+                "{} runs are not complete in the history, such as {first:?}; {done} are",
+                open.len()
+            ));
         }
         problems
     }

@@ -2,16 +2,16 @@
 #![expect(clippy::expect_used, reason = "a harness fails by panicking: that fails the run")]
 
 mod bin_dir;
-mod books;
-mod breakage;
 mod clock;
 mod cluster;
 mod disk;
-mod echo;
+mod dispatchers;
+mod duplicate_delivery;
 mod fault;
-mod fleet;
 mod history;
 mod hostile;
+mod inject;
+mod invariants;
 mod manifests;
 mod options;
 mod point;
@@ -19,8 +19,8 @@ mod publisher;
 mod registration;
 mod report;
 mod schedule;
+mod servers;
 mod settle;
-mod stage;
 mod suite;
 mod workers;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::books::Books;
-use crate::echo::Repeated;
+use crate::duplicate_delivery::Repeated;
 use crate::fault::Kind;
+use crate::invariants::Books;
 use crate::options::Options;
 
 /// The stage's secrets; no log may contain one.

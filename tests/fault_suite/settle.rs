@@ -8,8 +8,8 @@ use serde_json::Value;
 use tests::http;
 use tests::program::Program;
 
-use crate::books::{Evidence, flow_of};
-use crate::echo::Echo;
+use crate::duplicate_delivery::Echo;
+use crate::invariants::{Evidence, flow_of};
 use crate::options::BusName;
 use crate::registration::Registration;
 use crate::suite::Suite;

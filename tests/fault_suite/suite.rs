@@ -7,20 +7,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tests::nats::Stored;
 
-use crate::books::Books;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::echo::Echo;
+use crate::dispatchers::Fleet;
+use crate::duplicate_delivery::Echo;
 use crate::fault::{Fault, Kind, Server};
-use crate::fleet::Fleet;
 use crate::hostile::{Hostile, SOMEBODY};
+use crate::invariants::Books;
 use crate::manifests::Manifests;
 use crate::options::{BusName, Options};
 use crate::publisher::Publisher;
 use crate::registration::Registration;
 use crate::report::{Course, Done, Report};
 use crate::schedule::{Round, schedule};
-use crate::stage::Stage;
+use crate::servers::Stage;
 
 /// How long the load of a round takes.
 const LOAD: Duration = Duration::from_millis(900);

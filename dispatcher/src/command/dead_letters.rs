@@ -12,7 +12,7 @@ use shared::visible;
 use super::bus_access::BusArguments;
 use super::output::Output;
 use super::{bus_access, print};
-use crate::operator::{self, Operator, Verb as Act};
+use crate::dead_letter_action::{self, Operator, Verb as Act};
 use bus::{Bus, DeadLetter, Filter};
 use history::{History, Keep};
 use job::masked;
@@ -128,7 +128,7 @@ async fn act(common: &Common, chosen: Chosen, verb: Act) -> Result<ExitCode> {
                 break Err(Error::unavailable("not tried, because the bus does not answer"));
             }
             let began = Instant::now();
-            match operator::act(&bus, history.as_ref(), &operator, verb, number).await {
+            match dead_letter_action::act(&bus, history.as_ref(), &operator, verb, number).await {
                 Err(error) if error.try_again() && !patience.is_zero() => {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     patience = patience.saturating_sub(began.elapsed());

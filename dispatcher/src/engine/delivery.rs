@@ -41,7 +41,7 @@ const DEAD_LETTER_AGAIN: Duration = Duration::from_secs(10);
 pub(super) async fn handle(inner: &Arc<Inner>, delivery: Delivery, stop: &Stop) {
     // The lease expired because this process was too slow to renew it. The task that still works on the message
     // answers it.
-    let Some(_in_hand) = inner.in_hand.take(memory_key(&delivery)) else { return };
+    let Some(_in_hand) = inner.in_hand.take(key_of_message(&delivery)) else { return };
     inner.metrics.received(&delivery.subject, delivery.delivery_count > 1);
     let mut alive = delivery.clone();
     alive.let_go();
@@ -151,7 +151,7 @@ fn untaken(inner: &Inner, event: &IncomingEvent, unmatched: bool) -> Option<Fail
 
 /// Parks the event, or makes it a dead letter once its time is over.
 fn park(inner: &Inner, delivery: &Delivery, facts: &Arc<EventFacts>, why: Failure) -> Verdict {
-    match inner.parked.turn(&memory_key(delivery), &delivery.subject) {
+    match inner.parked.turn(&key_of_message(delivery), &delivery.subject) {
         Turn::Wait { delay, first } => {
             if first {
                 inner.metrics.unmatched(&delivery.subject);
@@ -188,19 +188,8 @@ async fn plan_safely(
 }
 
 fn plans(inner: &Inner, event: &IncomingEvent) -> Vec<TriggerPlan> {
-    let (cluster, policy) = (&inner.settings.cluster, &inner.settings.policy);
     let (current, earlier) = inner.rules.sets();
-    let mut plans = plan::plan(event, &current, cluster, policy);
-    // The manifests may have been different when the last event of this identity came.
-    for plan in &mut plans {
-        let was_other = |set: &Arc<_>| plan::was_other(event, plan, &current, set, cluster, policy);
-        if earlier.iter().any(was_other)
-            && let Ok(Action::Create { prunes_others, .. }) = &mut plan.outcome
-        {
-            *prunes_others = true;
-        }
-    }
-    plans
+    plan::plan_after(event, &current, &earlier, &inner.settings.cluster, &inner.settings.policy)
 }
 
 /// Runs all triggers that have not ended yet, at the same time.
@@ -211,7 +200,7 @@ async fn run_triggers(
     plans: Vec<TriggerPlan>,
     stop: &Stop,
 ) -> Vec<(String, End)> {
-    let known = inner.memory.ends_of(&memory_key(delivery));
+    let known = inner.finished.ends_of(&key_of_message(delivery));
     let mut ends = Vec::with_capacity(plans.len());
     let mut running = tokio::task::JoinSet::new();
     for plan in plans {
@@ -340,7 +329,7 @@ async fn answer(
     verdict: Verdict,
     stop: &Stop,
 ) {
-    let key = memory_key(&delivery);
+    let key = key_of_message(&delivery);
     // Before an event is answered for good, its runs must be stored, in case this process ends afterwards.
     let kept = async |published_at| {
         if let Some(facts) = facts {
@@ -357,11 +346,11 @@ async fn answer(
                 kept(delivery.published_at).await;
             }
             persist("acknowledge", &delivery, || delivery.ack()).await;
-            inner.memory.forget(&key);
+            inner.finished.forget(&key);
             inner.parked.forget(&key);
         }
         Verdict::Retry { delay, attempts } => {
-            inner.memory.keep(&key, &ends);
+            inner.finished.keep(&key, &ends);
             if attempts > delivery.attempts {
                 persist("count the attempt of", &delivery, || inner.bus.record_attempts(&delivery, attempts))
                     .await;
@@ -370,7 +359,7 @@ async fn answer(
         }
         // Both hand the event back. Whether it stays parked was decided before.
         Verdict::HandBack | Verdict::Park(_) => {
-            inner.memory.keep(&key, &ends);
+            inner.finished.keep(&key, &ends);
             persist("give back", &delivery, || delivery.nak(Duration::ZERO)).await;
         }
         Verdict::DeadLetter(why) => {
@@ -380,7 +369,7 @@ async fn answer(
             if is_safe {
                 kept(delivery.published_at).await;
                 inner.metrics.dead_lettered(&delivery.subject);
-                inner.memory.forget(&key);
+                inner.finished.forget(&key);
                 inner.parked.forget(&key);
                 tracing::error!(
                     nats.subject = delivery.subject, event.id = %masked(&info.event_id), class = %info.failure.class,
@@ -388,7 +377,7 @@ async fn answer(
                 );
                 persist("end", &delivery, || delivery.term()).await;
             } else {
-                inner.memory.keep(&key, &ends);
+                inner.finished.keep(&key, &ends);
                 persist("give back", &delivery, || delivery.nak(DEAD_LETTER_AGAIN)).await;
             }
         }
@@ -489,6 +478,6 @@ fn arrived(delivery: &Delivery) -> EventFacts {
 
 /// The key of the message, not of the event, because one event id may be used for many events. The time shows when a
 /// stream was made again.
-fn memory_key(delivery: &Delivery) -> String {
+fn key_of_message(delivery: &Delivery) -> String {
     format!("{}\n{}\n{}", delivery.subject, delivery.sequence, delivery.published_at)
 }

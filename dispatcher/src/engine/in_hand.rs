@@ -1,7 +1,8 @@
 //! The messages that this process works on. If a lease expires meanwhile, the message comes a second time.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// The keys of the messages.
 #[derive(Debug, Default)]
@@ -17,14 +18,14 @@ pub(super) struct Taken<'a> {
 impl InHand {
     /// `None` if somebody already works on it.
     pub(super) fn take(&self, key: String) -> Option<Taken<'_>> {
-        let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        let is_new = self.0.lock().insert(key.clone());
         is_new.then_some(Taken { all: self, key })
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.all.0.lock().remove(&self.key);
     }
 }
 

@@ -2,8 +2,10 @@
 //! manifests may bring a trigger.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// The most parked events of one subject in one dispatcher. Those of two dispatchers stay below the number that a
 /// consumer may have in flight, so that other events of the subject still come. Further events are given up at once.
@@ -100,7 +102,7 @@ impl Parked {
     }
 
     fn events(&self) -> MutexGuard<'_, HashMap<String, Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        self.events.lock()
     }
 }
 

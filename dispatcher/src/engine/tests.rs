@@ -6,9 +6,9 @@ mod several;
 mod unmatched;
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -178,7 +178,7 @@ async fn observers_are_told_when_a_job_begins_and_when_it_ended() {
     ground.publish("customer-saved", event("e1")).await;
     let seen = Arc::clone(&ground.seen);
     ground.settled().await;
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let seen = std::mem::take(&mut *seen.lock());
     let told: Vec<_> = seen
         .iter()
         .map(|run| match &run.state {
@@ -232,7 +232,7 @@ async fn an_event_that_no_job_can_be_given_is_a_dead_letter_whole_and_holds_up_n
         "{}",
         letter.info.failure.message
     );
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock();
     let told = seen.iter().find(|run| run.event.id == "large").unwrap();
     assert_eq!(told.event.flow_name, "Test Company");
 }
@@ -254,7 +254,7 @@ async fn a_loop_ends_after_32_hops() {
         ("e33", "HopLimit")
     );
     // The customer's page shows why the flow does not go on.
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock();
     let told = seen.iter().find(|run| run.event.id == "e33").unwrap();
     assert!(format!("{:?}", told.state).contains("33 hops are a loop"), "{told:?}");
     assert_eq!(told.event.flow_key, letters[0].info.flow_key);
@@ -292,7 +292,7 @@ async fn after_the_last_attempt_it_is_a_dead_letter() {
     let (backend, _, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (2, 1));
     assert_eq!(letters[0].info.failure.message, "given up after 2 attempts: no database");
-    let last = seen.lock().unwrap().pop().expect("those who watch are told of it");
+    let last = seen.lock().pop().expect("those who watch are told of it");
     let State::Ended { outcome: Outcome::Failed(Failure { message, .. }), .. } = last.state else {
         panic!("{last:?}")
     };

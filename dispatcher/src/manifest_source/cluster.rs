@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::error::{Error, Result};
@@ -25,7 +26,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::condition::{self, Verdict};
-use super::object::{Kind, Wanted, WatchKey, asks_for_a_secret, plain, shown};
+use super::selection::{Kind, Wanted, WatchKey, asks_for_a_secret, plain, shown};
 use crate::manifest::{self, Manifests, Problem, Selector};
 use crate::manifest_source::Rules;
 use crate::manifest_source::rules::unmet;
@@ -302,7 +303,7 @@ impl Cluster {
 
 impl Shared {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     /// Lists and watches, again and again.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use shared::error::Result;
 
 use crate::flow::Flow;
@@ -18,6 +18,9 @@ const MISSED: TimeDelta = TimeDelta::seconds(30);
 
 /// A run without any report for this long is not followed by a dispatcher any more.
 const SILENT: TimeDelta = TimeDelta::seconds(90);
+
+/// The condition of such a run; the time follows.
+const SILENT_RUN: &str = "superseded = 0 AND state IN ('running', 'try_again', 'handed_back') AND seen_at < ";
 
 /// How many entries of the ledger are compared at once.
 const AT_ONCE: i64 = 500;
@@ -75,6 +78,7 @@ impl Reconcile {
                 }
                 let done = async {
                     from = self.newer(from).await?;
+                    self.unfollowed().await?;
                     if let Some(until) = older {
                         older = self.older(until).await?;
                     }
@@ -121,6 +125,27 @@ impl Reconcile {
         Ok(Some(until))
     }
 
+    /// Compares the entries of runs that no dispatcher follows, however old the entries are: a run of a killed
+    /// dispatcher becomes silent after its entry was compared.
+    pub(super) async fn unfollowed(&self) -> Result<()> {
+        let silent: Vec<(Text, Text)> = rows!(self.history.pool(), query => {
+            query.push("SELECT event_id, flow_key FROM job_runs WHERE ").push(SILENT_RUN);
+            query.push_bind(silent_since()).push(" ORDER BY seen_at DESC LIMIT ").push_bind(AT_ONCE);
+        })
+        .map_err(explain)?;
+        if silent.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<Entry> = rows!(self.history.pool(), query => {
+            query.push("SELECT step, event_id, subject, customer_id, handled_at FROM handled_events WHERE customer_id IN ");
+            list!(query, silent.iter().map(|(_, customer)| customer.0.as_str()));
+            query.push(" AND event_id IN ");
+            list!(query, silent.iter().map(|(event, _)| event.0.as_str()));
+        })
+        .map_err(explain)?;
+        self.compare(&entries).await
+    }
+
     async fn entries(&self, from: DateTime<Utc>, until: DateTime<Utc>, order: &str) -> Result<Vec<Entry>> {
         rows!(self.history.pool(), query => {
             query.push("SELECT step, event_id, subject, customer_id, handled_at FROM handled_events WHERE handled_at >= ");
@@ -146,8 +171,9 @@ impl Reconcile {
         })
         .map_err(explain)?;
         let silent: Vec<(Text,)> = rows!(self.history.pool(), query => {
-            query.push("SELECT id FROM job_runs WHERE superseded = 0 AND state IN ('running', 'try_again', 'handed_back') ");
-            query.push("AND seen_at < ").push_bind((Utc::now() - SILENT).naive_utc());
+            query.push("SELECT id FROM job_runs WHERE ").push(SILENT_RUN).push_bind(silent_since());
+            query.push(" AND event_id IN ");
+            list!(query, by_event.keys().map(|(_, event)| *event));
         })
         .map_err(explain)?;
         let (mut words, mut doubled) = (Vec::new(), Vec::new());
@@ -218,4 +244,8 @@ impl Reconcile {
             report: None,
         }
     }
+}
+
+fn silent_since() -> NaiveDateTime {
+    (Utc::now() - SILENT).naive_utc()
 }

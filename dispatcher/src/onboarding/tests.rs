@@ -238,6 +238,26 @@ async fn a_run_that_nobody_follows_is_closed_by_the_ledger_and_one_that_is_missi
 }
 
 #[tokio::test]
+async fn a_run_that_becomes_silent_after_its_entry_was_compared_is_closed_too() {
+    let all = customers().await;
+    let silent = Utc::now() - TimeDelta::minutes(10);
+    for customer in ["killed", "waits"] {
+        all.history.write_now(&[run(TRIGGER, customer, RunState::Running, silent)]).await.unwrap();
+    }
+    all.handled("save-customer", "killed", silent).await;
+    let compare = reconcile(&all);
+    let state = async |customer| all.history.runs_of(customer, 9).await.unwrap()[0].state;
+    compare.unfollowed().await.unwrap();
+    assert_eq!(state("killed").await, RunState::Running, "its dispatcher has just reported it");
+    history::execute!(all.history.pool(), query => {
+        query.push("UPDATE job_runs SET seen_at = '2020-01-01 00:00:00'");
+    })
+    .unwrap();
+    compare.unfollowed().await.unwrap();
+    assert_eq!((state("killed").await, state("waits").await), (RunState::Complete, RunState::Running));
+}
+
+#[tokio::test]
 async fn what_was_handled_a_moment_ago_is_not_missing_yet() {
     let all = customers().await;
     all.handled("save-customer", "c-1", Utc::now()).await;

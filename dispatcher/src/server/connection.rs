@@ -8,8 +8,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use axum::http::Extensions;
 use http_body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::{Mutex, MutexGuard};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -86,11 +87,11 @@ impl Connection {
 
     /// Holds the place until this connection ends or makes another request.
     pub(super) fn keep(&self, page_slot: Option<PageSlot>) {
-        *self.page_slot.lock().unwrap_or_else(PoisonError::into_inner) = page_slot;
+        *self.page_slot.lock() = page_slot;
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waits.lock()
     }
 }
 
@@ -168,7 +169,7 @@ impl Open {
 }
 
 fn locked(open: &Shared) -> MutexGuard<'_, Open> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+    open.lock()
 }
 
 impl Among {

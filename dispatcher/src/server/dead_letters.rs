@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::App;
 use super::operator::{act, operator};
-use crate::operator::{Operator, Verb};
+use crate::dead_letter_action::{Operator, Verb};
 use bus::{DeadLetter, Filter};
 
 #[derive(Deserialize)]

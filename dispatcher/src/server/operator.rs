@@ -7,7 +7,7 @@ use axum::http::Extensions;
 use chrono::Utc;
 
 use super::App;
-use crate::operator::{Operator, Verb};
+use crate::dead_letter_action::{Operator, Verb};
 use bus::{Error, Filter, Result};
 
 /// The most dead letters that one request handles.
@@ -48,7 +48,7 @@ async fn to_its_end<T: Send + 'static>(work: impl Future<Output = Result<T>> + S
 }
 
 async fn one(app: &App, operator: &Operator, verb: Verb, number: u64) -> Result<Option<u64>> {
-    crate::operator::act(&app.0.bus, Some(&app.0.history), operator, verb, number).await
+    crate::dead_letter_action::act(&app.0.bus, Some(&app.0.history), operator, verb, number).await
 }
 
 async fn all(app: &App, operator: &Operator, verb: Verb, filter: Filter) -> Result<Tally> {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The most followed pages at the same time. A later visitor gets a page that does not change by itself.
 const ALL: usize = 64;
@@ -26,7 +28,7 @@ impl PageSlots {
     /// A slot, if one is free.
     pub(super) fn take(&self, from: IpAddr, operator: bool) -> Option<PageSlot> {
         let address = network(from);
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.0.lock();
         let (all, own) = (taken.values().sum::<usize>(), taken.get(&address).copied().unwrap_or(0));
         let is_free = if operator { all < ALL } else { all < ALL - FOR_OPERATORS && own < OF_ADDRESS };
         is_free.then(|| {
@@ -38,7 +40,7 @@ impl PageSlots {
 
 impl Drop for PageSlot {
     fn drop(&mut self) {
-        let mut taken = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.all.0.lock();
         if let Some(count) = taken.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -76,7 +78,7 @@ mod tests {
         let operators: Vec<_> = (0..100).map_while(|_| page_slots.take(stranger, true)).collect();
         assert_eq!(operators.len(), FOR_OPERATORS);
         drop((taken, operators));
-        assert!(page_slots.0.lock().unwrap().is_empty());
+        assert!(page_slots.0.lock().is_empty());
     }
 
     #[test]

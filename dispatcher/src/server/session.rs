@@ -8,7 +8,6 @@
 //! replica sees them; without one a restart ends all sessions.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
@@ -16,6 +15,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
 use sha2::Sha256;
 use shared::config::Secret;
 
@@ -125,11 +125,11 @@ impl Sessions {
     }
 
     fn is_ended(&self, session: &Session) -> bool {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&session.word)
+        self.ended.lock().contains_key(&session.word)
     }
 
     fn end(&self, session: &Session) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = self.ended.lock();
         ended.retain(|_, ends| *ends > Utc::now().timestamp());
         ended.insert(session.word.clone(), session.ends);
     }

@@ -18,7 +18,7 @@ mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bollard::query_parameters::{
@@ -26,6 +26,7 @@ use bollard::query_parameters::{
     WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use shared::error::{Error, Result};
 
 use self::client::{Client, Trouble};
@@ -217,16 +218,16 @@ impl Inner {
     }
 
     fn is_kept(&self, id: &str, now: SystemTime) -> bool {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         kept.get(id).is_some_and(|until| now < *until)
     }
 
     fn keep(&self, id: &str, until: SystemTime) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), until);
+        self.kept.lock().insert(id.to_owned(), until);
     }
 
     fn forget_all_but(&self, ids: &HashSet<String>) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| ids.contains(id));
+        self.kept.lock().retain(|id, _| ids.contains(id));
     }
 }
 

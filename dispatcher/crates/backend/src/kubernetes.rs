@@ -12,12 +12,12 @@
 
 mod access;
 mod adoption;
+mod api;
 mod api_error;
-mod call;
-mod ending;
 mod event_time;
 mod follow;
 mod observed;
+mod outcome;
 mod probe;
 mod rate_limit;
 mod stuck;
@@ -30,8 +30,8 @@ use std::time::{Duration, SystemTime};
 use shared::error::{Error, Result};
 
 use self::adoption::ExistingJobAction;
+use self::api::Calls;
 use self::api_error::{ApiError, Kind};
-use self::call::Calls;
 use self::observed::Observed;
 use self::probe::Probe;
 use self::rate_limit::Rate;

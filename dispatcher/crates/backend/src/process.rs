@@ -18,9 +18,10 @@ mod tries;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shared::config::{Secret, shown};
 use shared::error::{Error, Result};
 use tokio::time::Instant;
@@ -281,8 +282,8 @@ impl Process {
         }
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<i32>> {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> parking_lot::MutexGuard<'_, BTreeSet<i32>> {
+        self.0.running.lock()
     }
 
     pub(super) async fn delete(&self, identity: &Identity) -> Result<()> {

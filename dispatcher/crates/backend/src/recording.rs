@@ -1,9 +1,10 @@
 //! Runs nothing and records its calls: the backend of the engine's tests.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use shared::error::Result;
 
 use super::{EndedJobPolicy, Outcome, Ran, Report};
@@ -79,7 +80,7 @@ impl Recording {
         Ok(())
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.0.lock()
     }
 }

@@ -6,8 +6,9 @@
 //! in the whole process. It cannot become a Job and is answered at once, so no lane waits long for its turn.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of all messages in hand, except one that is read alone.
@@ -99,7 +100,7 @@ impl Budget {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
     fn give_back(&self, lane: &str, bytes: usize) {
@@ -191,7 +192,7 @@ mod tests {
     use super::*;
 
     fn held(budget: &Budget) -> usize {
-        budget.0.state.lock().unwrap().held.values().sum()
+        budget.0.state.lock().held.values().sum()
     }
 
     #[tokio::test(start_paused = true)]

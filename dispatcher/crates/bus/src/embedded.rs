@@ -13,10 +13,11 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
+use parking_lot::Mutex;
 use shared::config::shown;
 use sqlx::SqlitePool;
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use super::budget::{Budget, Room};
 use super::dead_letter::Letter;
 use super::delivery::{Answers, Reply, replay_count};
-use super::fetches::Fetches;
+use super::fetch_health::FetchHealth;
 use super::{Access, Backlog, DeadLetter, Delivery, Error, Filter, Health, Message, Page, Receipt, Result};
 use file::Lock;
 use store::{Action, Answer, Leased};
@@ -48,7 +49,7 @@ struct Inner {
     heartbeat: Duration,
     /// Held by the process that consumes.
     lock: Mutex<Option<Lock>>,
-    fetches: Fetches,
+    fetches: FetchHealth,
     budget: Budget,
 }
 
@@ -82,7 +83,7 @@ impl Embedded {
             lease: settings.lease,
             heartbeat: settings.heartbeat,
             lock,
-            fetches: Fetches::default(),
+            fetches: FetchHealth::default(),
             budget: Budget::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -100,7 +101,7 @@ impl Embedded {
     }
 
     pub(super) async fn fetch(&self, subject: &str, max: usize) -> Result<Vec<Delivery>> {
-        if self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        if self.inner.lock.lock().is_none() {
             return Err(Error::Configuration(format!(
                 "the queue {} was opened to visit, not to consume",
                 shown(&self.inner.path)
@@ -214,7 +215,7 @@ impl Embedded {
     pub(super) async fn close(&self) {
         let _ = self.inner.writer.run(Action::Close).await;
         self.inner.readers.close().await;
-        self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.inner.lock.lock().take();
     }
 
     fn deliveries(&self, mut leased: Leased, room: &mut Room) -> Vec<Delivery> {

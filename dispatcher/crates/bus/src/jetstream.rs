@@ -4,12 +4,12 @@
 //! Speaks the `JetStream` API in JSON rather than through typed configurations, so that settings of a newer server or
 //! an operator survive an update of the stream.
 
+mod acker;
 mod api;
 mod attempts;
 mod connect;
 mod consumer;
 mod dead_letters;
-mod handle;
 mod pull;
 mod quarantine;
 mod search;
@@ -18,21 +18,22 @@ mod streams;
 mod sveltos;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
 use super::budget::Budget;
 use super::dead_letter::Letter;
-use super::fetches::Fetches;
+use super::fetch_health::FetchHealth;
 use super::{Backlog, Delivery, Error, Health, Message, Receipt, Result, Settings};
+use acker::Acker;
 use api::Api;
 use consumer::Consumer;
-use handle::Handle;
 use pull::Times;
 use streams::Streams;
 
@@ -61,7 +62,7 @@ struct Inner {
     changed: Mutex<Option<Instant>>,
     /// Set when this process hears of changes of the streams.
     listens: OnceCell<()>,
-    fetches: Fetches,
+    fetches: FetchHealth,
     budget: Budget,
     /// For each subject that this process has ensured or fetched.
     consumers: Mutex<BTreeMap<String, Arc<Consumer>>>,
@@ -93,7 +94,7 @@ impl JetStream {
             last_look: Mutex::default(),
             changed: Mutex::default(),
             listens: OnceCell::default(),
-            fetches: Fetches::default(),
+            fetches: FetchHealth::default(),
             budget: Budget::default(),
             consumers: Mutex::default(),
         };
@@ -269,21 +270,21 @@ impl JetStream {
     }
 
     fn changed(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.inner.changed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.changed.lock()
     }
 
     fn last_look(&self) -> MutexGuard<'_, Option<Look>> {
-        self.inner.last_look.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.last_look.lock()
     }
 
     fn wanted(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.inner.subjects.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.subjects.lock()
     }
 
     async fn consumer(&self, subject: &str) -> Result<Arc<Consumer>> {
         let inner = &self.inner;
         let stream = inner.streams.of(&inner.api, subject).await?;
-        let mut consumers = inner.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut consumers = inner.consumers.lock();
         let known = consumers.get(subject).filter(|consumer| consumer.stream() == stream.name);
         if let Some(known) = known {
             return Ok(Arc::clone(known));
@@ -296,7 +297,7 @@ impl JetStream {
     }
 
     fn consumers(&self) -> Vec<Arc<Consumer>> {
-        self.inner.consumers.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.inner.consumers.lock().values().cloned().collect()
     }
 }
 

@@ -30,7 +30,7 @@ mod dead_letter;
 mod delivery;
 mod embedded;
 mod error;
-mod fetches;
+mod fetch_health;
 mod jetstream;
 mod message;
 mod settings;

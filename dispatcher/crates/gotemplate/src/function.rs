@@ -3,10 +3,10 @@
 
 mod builtin;
 mod case;
+mod conditional;
 mod date;
 mod dict;
 mod encoding;
-mod flow;
 mod hash;
 mod list;
 mod math;
@@ -18,7 +18,7 @@ mod version;
 
 use super::budget::Budget;
 use super::error::{Fault, fault};
-use super::token::Tokens;
+use super::placeholder::Tokens;
 use super::value::{Emission, Map, Text, Value};
 
 /// Takes any number of arguments.
@@ -65,7 +65,7 @@ pub(super) fn named(name: &str) -> Known {
 static TABLES: &[&[Function]] = &[
     string::FUNCTIONS,
     case::FUNCTIONS,
-    flow::FUNCTIONS,
+    conditional::FUNCTIONS,
     hash::FUNCTIONS,
     regex::FUNCTIONS,
     date::FUNCTIONS,

@@ -33,13 +33,13 @@ mod compare;
 mod data;
 mod error;
 mod function;
+mod interpreter;
 mod lower;
 mod parse;
+mod placeholder;
 mod program;
-mod run;
-mod skeleton;
+mod shape_cache;
 mod text;
-mod token;
 mod value;
 
 pub use error::TemplateError;
@@ -121,7 +121,7 @@ pub struct Template {
     name: String,
     source: String,
     program: program::Program,
-    skeleton: skeleton::Last,
+    skeleton: shape_cache::Last,
 }
 
 impl Template {
@@ -133,7 +133,7 @@ impl Template {
             name: name.to_owned(),
             source: text.to_owned(),
             program,
-            skeleton: skeleton::Last::default(),
+            skeleton: shape_cache::Last::default(),
         })
     }
 
@@ -149,7 +149,7 @@ impl Template {
 
     /// Renders as Go does, for results that are not YAML: names and actions.
     pub fn render_text<'a>(&self, context: impl Into<Context<'a>>) -> Result<String, TemplateError> {
-        run::run(&self.program, &self.source, &context.into(), None).map(|(text, _)| text)
+        interpreter::run(&self.program, &self.source, &context.into(), None).map(|(text, _)| text)
     }
 
     /// Renders YAML documents. Texts of the context stay texts, whatever they contain.
@@ -160,9 +160,9 @@ impl Template {
     /// The same, together with what is known about the texts from the context.
     pub fn render<'a>(&self, context: impl Into<Context<'a>>) -> Result<Vec<Document>, TemplateError> {
         let last = self.skeleton.get();
-        let mut tokens = last.as_ref().map_or_else(token::Tokens::new, |last| last.tokens());
+        let mut tokens = last.as_ref().map_or_else(placeholder::Tokens::new, |last| last.tokens());
         let (text, is_nondeterministic) =
-            run::run(&self.program, &self.source, &context.into(), Some(&mut tokens))?;
+            interpreter::run(&self.program, &self.source, &context.into(), Some(&mut tokens))?;
         let known = last.and_then(|last| last.documents_of(&text));
         let documents = if let Some(documents) = known {
             documents
@@ -172,9 +172,9 @@ impl Template {
             self.skeleton.keep(&tokens, text, &documents);
             documents
         };
-        let mut room = token::Room::new();
+        let mut room = placeholder::Room::new();
         let replaced = documents.into_iter().map(|(mut value, names)| {
-            let token::Replaced { bare, filled } =
+            let placeholder::Replaced { bare, filled } =
                 tokens.replace(&mut value, &mut room).map_err(TemplateError::whole)?;
             Ok(Document { value, bare, filled, names, is_nondeterministic })
         });

@@ -55,6 +55,8 @@
 //! # }
 //! ```
 
+use parking_lot::{Mutex, MutexGuard};
+
 mod audit;
 mod database;
 mod ended_session;
@@ -67,8 +69,8 @@ mod tests;
 mod write;
 mod writer;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -258,11 +260,11 @@ impl History {
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.pending.lock()
     }
 
     fn last_error(&self) -> String {
-        self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.last_error.lock().clone()
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod ends;
 mod hostile;
-mod keeping;
+mod pruning;
 mod words;
 
 use std::sync::Arc;

@@ -3,7 +3,6 @@
 //! Events are hostile. A run that the database refuses because of its content is dropped, logged and counted, and the
 //! others are written.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -96,7 +95,7 @@ async fn write(history: &History, words: &[Run]) -> Result<(), Trouble> {
             let mut pending = history.pending();
             pending.written(words);
             if pending.len() == 0 {
-                history.0.last_error.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                history.0.last_error.lock().clear();
             }
             drop(pending);
             history.0.written.send_modify(|count| *count += 1);
@@ -106,7 +105,7 @@ async fn write(history: &History, words: &[Run]) -> Result<(), Trouble> {
             let trouble = Trouble::of(&error);
             let error = super::explain(error).to_string();
             tracing::debug!(runs = words.len(), error, "runs could not be written");
-            *history.0.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+            *history.0.last_error.lock() = error;
             if trouble == Trouble::Database {
                 history.pending().put_back(words);
             }

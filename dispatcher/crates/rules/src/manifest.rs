@@ -8,11 +8,11 @@
 mod config_map;
 mod document;
 mod file;
+mod last_good;
 mod object;
 mod pattern;
 mod problem;
 mod re2;
-mod reading;
 mod reference;
 mod sample;
 mod selector;
@@ -31,10 +31,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use config_map::{ConfigMap, ContentKind, Entry};
+pub use last_good::{LeftOut, Unmet};
 pub(crate) use object::read_closely;
 pub use pattern::Pattern;
 pub use problem::{Position, Problem, Severity, TextPosition};
-pub use reading::{LeftOut, Unmet};
 pub use sample::Sample;
 pub use selector::Selector;
 pub use source::{Criterion, EventSource};
@@ -101,7 +101,7 @@ pub fn load_part(dir: &Path, before: Option<&Manifests>, unmet: &Unmet) -> Resul
     let files = file::read(dir).map_err(|problem| vec![problem])?;
     let mut ignored = Vec::new();
     let samples = sample::read(dir, &mut ignored);
-    let set = reading::read(&files, &samples, before, Vec::new(), unmet)?;
+    let set = last_good::read(&files, &samples, before, Vec::new(), unmet)?;
     let had_triggers = before.is_some_and(|before| !before.triggers.is_empty());
     let waits = set.left_out.iter().any(|one| !one.sources.is_empty());
     if set.triggers.is_empty() && (had_triggers || !waits) {
@@ -119,7 +119,7 @@ pub fn from_objects(
     known: Vec<Problem>,
     unmet: &Unmet,
 ) -> Result<Manifests, Vec<Problem>> {
-    let set = reading::read(&file::of_objects(objects), &[], before, known, unmet)?;
+    let set = last_good::read(&file::of_objects(objects), &[], before, known, unmet)?;
     if set.triggers.is_empty() && before.is_some_and(|before| !before.triggers.is_empty()) {
         return Err(set.faults.into_iter().chain([nothing(Path::new("the cluster"))]).collect());
     }

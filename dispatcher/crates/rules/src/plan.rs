@@ -5,13 +5,14 @@
 
 mod action;
 mod cluster;
-mod dollar;
 mod environment;
 mod error;
 mod event;
+mod expansion_guard;
 mod explain;
 pub mod flow;
 mod job;
+mod labels;
 mod matching;
 mod name;
 mod needs;
@@ -19,13 +20,14 @@ mod policy;
 mod render;
 mod spec;
 mod spoilt;
-mod stamp;
+mod stale_jobs;
 #[cfg(test)]
 mod tests;
-mod typed;
+mod typed_job;
 mod unsupported;
 mod variable;
-mod variety;
+
+use std::sync::Arc;
 
 use crate::manifest::{EventTrigger, Manifests, SyncMode};
 
@@ -39,14 +41,13 @@ pub use explain::{
     TriggerExplanation, explain,
 };
 pub use job::{JobText, PlannedJob};
+pub use labels::{DELETED_LABEL, EVENT_LABEL, IDENTITY_LABEL};
 pub use needs::{Given, Needs, nowhere};
 pub use policy::{ImagePrefix, Policy};
 pub use spec::{ExitCodes, FailureAction, FailureRule, JobSpec};
 pub use spoilt::{spoilt, without_jobs};
-pub use stamp::{DELETED_LABEL, EVENT_LABEL, IDENTITY_LABEL};
 pub use unsupported::{BackendKind, unsupported};
 pub use variable::{EnvFrom, EnvValue, EnvVariable, KeyRef};
-pub use variety::was_other;
 
 /// What one trigger does about one event.
 #[derive(Debug, Clone)]
@@ -97,6 +98,27 @@ pub fn plan(
         .collect()
 }
 
+/// As [`plan`]. An earlier event of the same identity may have been planned by one of the `earlier` sets of manifests, so
+/// its Jobs are removed as well if they would differ.
+pub fn plan_after(
+    event: &IncomingEvent,
+    current: &Manifests,
+    earlier: &[Arc<Manifests>],
+    cluster: &Cluster,
+    policy: &Policy,
+) -> Vec<TriggerPlan> {
+    let mut plans = plan(event, current, cluster, policy);
+    for plan in &mut plans {
+        let was_other = |set: &Arc<_>| stale_jobs::was_other(event, plan, current, set, cluster, policy);
+        if earlier.iter().any(was_other)
+            && let Ok(Action::Create { prunes_others, .. }) = &mut plan.outcome
+        {
+            *prunes_others = true;
+        }
+    }
+    plans
+}
+
 fn identity_of(trigger: &EventTrigger, event: &IncomingEvent) -> Identity {
     Identity {
         trigger: trigger.name.clone(),
@@ -135,7 +157,7 @@ fn decide(
                 }
                 jobs.push(job);
             }
-            let prunes_others = variety::is_possible(trigger, manifests, cluster, identity, &jobs);
+            let prunes_others = stale_jobs::is_possible(trigger, manifests, cluster, identity, &jobs);
             Ok(Action::Create { sync: trigger.sync, jobs, prunes_others })
         }
     }

@@ -20,11 +20,12 @@ mod label;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -392,7 +393,7 @@ impl Metrics {
     /// The text after `fill` has set the values that are only read on demand. One call at a time, because some values
     /// are cleared first.
     pub fn told(&self, fill: impl FnOnce(&Self)) -> String {
-        let _turn = self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.0.turn.lock();
         fill(self);
         self.text()
     }

@@ -85,7 +85,7 @@ async fn an_event_that_cannot_be_rendered_is_a_dead_letter_and_the_next_one_runs
     let (backend, metrics, letters) = ground.settled().await;
     assert_eq!((backend.started().len(), letters.len()), (1, 1));
     assert_eq!(backend.started()[0].identity.event_id, "good");
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock();
     let refused = seen.iter().find(|run| run.event.id == "bad").expect("those who watch are told of it");
     let State::Ended { started_at: None, outcome: Outcome::Failed(Failure { class, message, .. }), .. } =
         &refused.state

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::{Frame, Section, away, form, html, live, problem};
-use crate::operator::Verb;
+use crate::dead_letter_action::Verb;
 use crate::server::App;
 use crate::server::format;
 use crate::server::operator::{AT_ONCE, Tally, act as act_on_one, act_on_all, operator};

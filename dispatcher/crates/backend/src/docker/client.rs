@@ -1,12 +1,12 @@
 //! The client of the engine: address, API version, and what the engine's errors mean for a Job.
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::errors::Error as Failure;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use http::{HeaderValue, Request};
+use parking_lot::{Mutex, MutexGuard};
 use shared::error::{Error, Result};
 
 /// A call without an answer is repeated after this long. Calls that may take longer add to it.
@@ -55,7 +55,7 @@ impl Client {
 
     /// The engine, after agreeing on a version of the API.
     pub(super) async fn engine(&self) -> std::result::Result<Docker, Trouble> {
-        let known = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.engine.lock().clone();
         if let Some(engine) = known {
             return Ok(engine);
         }
@@ -77,7 +77,7 @@ impl Client {
         if let Some(why) = unspoken(version.api_version.as_deref(), version.min_api_version.as_deref()) {
             return Err(self.away(&why));
         }
-        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.clone());
+        *self.engine.lock() = Some(engine.clone());
         if self.reason().take().is_some() {
             tracing::info!(engine = %self.host, "the engine answers again");
         }
@@ -126,7 +126,7 @@ impl Client {
 
     /// Logs once that the engine is away, and makes the next call connect again.
     pub(super) fn away(&self, why: &str) -> Trouble {
-        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.engine.lock() = None;
         if self.reason().replace(why.to_owned()).is_none() {
             tracing::warn!(engine = %self.host, reason = why, "the engine does not answer; running Jobs are waited for, new ones wait");
         }
@@ -134,7 +134,7 @@ impl Client {
     }
 
     fn reason(&self) -> MutexGuard<'_, Option<String>> {
-        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+        self.away.lock()
     }
 
     /// What is wrong with the engine, in words for operators; `None` if it answers.

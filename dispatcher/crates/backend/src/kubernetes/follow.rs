@@ -7,7 +7,7 @@ use super::api_error::ApiError;
 use super::observed::Observed;
 use super::stuck::{Ask, Patience, Stuck};
 use super::watch::{Follower, News};
-use super::{Kubernetes, adoption, ending, stuck};
+use super::{Kubernetes, adoption, outcome, stuck};
 use rules::plan::PlannedJob;
 
 /// How long another event's Job is awaited before it is looked at again.
@@ -152,16 +152,16 @@ impl Kubernetes {
     async fn outcome(&self, job: &PlannedJob, seen: &Observed) -> (Outcome, Vec<Try>) {
         let (calls, namespace) = (&self.0.calls, &job.namespace);
         let pods = calls.pods_of(namespace, seen).await.unwrap_or_default();
-        let mut outcome = ending::outcome(&job.spec.container, seen, &pods);
+        let mut outcome = outcome::outcome(&job.spec.container, seen, &pods);
         if let Outcome::Failed(Failure { exit_code: None, message, .. })
         | Outcome::TryAgain(Failure { exit_code: None, message, .. }) = &mut outcome
             && let Some(warnings) = calls.warnings(namespace).await
-            && let Some(words) = ending::warning(seen, &warnings)
+            && let Some(words) = outcome::warning(seen, &warnings)
         {
             message.push_str("; ");
             message.push_str(&words);
         }
-        (outcome, ending::earlier(&job.spec.container, &pods))
+        (outcome, outcome::earlier(&job.spec.container, &pods))
     }
 
     /// Why the Job does not start; `None` if it may still start.

@@ -2,14 +2,15 @@
 //! missing namespace before an event meets it. Every real creation of a Job updates the result as well.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::json;
 use tokio::task::AbortHandle;
 
+use super::api::Calls;
 use super::api_error::ApiError;
-use super::call::Calls;
 
 const WHILE_WELL: Duration = Duration::from_mins(1);
 const WHILE_REFUSED: Duration = Duration::from_secs(5);
@@ -95,5 +96,5 @@ fn job() -> Vec<u8> {
 }
 
 fn lock(troubles: &Troubles) -> MutexGuard<'_, BTreeMap<String, String>> {
-    troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    troubles.lock()
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use shared::config::shown;
 use shared::error::{Error, Result};
 
@@ -71,13 +72,13 @@ impl Absent {
 
     /// The binary cannot be run now. Returns whether to wait for it.
     pub(super) fn may_come(&self, program: &str) -> bool {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.since.lock();
         since.entry(program.to_owned()).or_insert_with(Instant::now).elapsed() < self.patience
     }
 
     /// The binary can be run.
     pub(super) fn is_here(&self, program: &str) {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).remove(program);
+        self.since.lock().remove(program);
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn reap(inner: &Inner, stop: &Stop) {
     let mut seen = BTreeSet::new();
     loop {
         let zombies = tokio::task::spawn_blocking(zombies).await.unwrap_or_default();
-        let ours = inner.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let ours = inner.running.lock().clone();
         // Seen twice and not a child of ours. A child of ours that just ended is reaped by its own task in between.
         for pid in zombies.intersection(&seen).filter(|pid| !ours.contains(pid)) {
             let _gone_already = waitpid(Pid::from_raw(*pid), WaitOptions::NOHANG);

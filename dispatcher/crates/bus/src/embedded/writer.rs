@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -73,7 +74,7 @@ impl Writer {
 
     /// Is notified of every message of the subject that may have become due.
     pub(super) fn news(&self, subject: &str) -> Arc<Notify> {
-        let mut subjects = self.news.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subjects = self.news.subjects.lock();
         Arc::clone(subjects.entry(subject.to_owned()).or_default())
     }
 }
@@ -81,7 +82,7 @@ impl Writer {
 impl News {
     /// Wakes the tasks that wait for one subject, or for any.
     fn tell(&self, subject: Option<&str>) {
-        let subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        let subjects = self.subjects.lock();
         match subject {
             Some(subject) => subjects.get(subject).into_iter().for_each(|waiters| waiters.notify_waiters()),
             None => subjects.values().for_each(|waiters| waiters.notify_waiters()),

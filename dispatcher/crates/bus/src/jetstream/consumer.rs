@@ -14,7 +14,7 @@ use super::pull::{Held, Pulled, Times, TooLarge, pull};
 use super::quarantine;
 use super::stream::Wanted;
 use crate::budget::{Budget, Room};
-use crate::fetches::Fetches;
+use crate::fetch_health::FetchHealth;
 use crate::{Backlog, Delivery, Error, Result};
 
 /// Messages in flight on one subject over all replicas, including parked ones.
@@ -62,7 +62,7 @@ impl Consumer {
         &self,
         max: usize,
         budget: &Budget,
-        fetches: &Fetches,
+        fetches: &FetchHealth,
     ) -> Result<Vec<Delivery>> {
         if max == 0 {
             return Ok(Vec::new());

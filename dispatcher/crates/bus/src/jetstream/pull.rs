@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 
 use super::api::{ANSWER_TIME, Api, Wish};
 use super::stream::Wanted;
-use super::{Handle, attempts, header_list};
+use super::{Acker, attempts, header_list};
 use crate::budget::Room;
 use crate::delivery::replay_count;
 use crate::{Delivery, Error, LARGEST_PLANNED, Result};
@@ -218,7 +218,7 @@ fn delivery(api: &Api, message: async_nats::Message, lease: Duration, room: Room
         delivery_count: facts.delivery_count,
         attempts: 0,
         lease,
-        answers: Arc::new(Handle { api: api.clone(), reply }),
+        answers: Arc::new(Acker { api: api.clone(), reply }),
         room: Some(Arc::new(room)),
     })
 }

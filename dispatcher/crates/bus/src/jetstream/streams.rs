@@ -2,7 +2,8 @@
 //! only changed if the settings ask for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::api::Api;
 use super::stream::{Wanted, takes};
@@ -144,7 +145,7 @@ impl Streams {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::render::Rendered;
-use super::{Identity, IncomingEvent, JobSpec, PlanError, Policy, environment, name, stamp, typed};
+use super::{Identity, IncomingEvent, JobSpec, PlanError, Policy, environment, labels, name, typed_job};
 use crate::manifest::Position;
 use gotemplate::Document;
 
@@ -84,21 +84,21 @@ fn plan_value(
     let Document { mut value, bare, filled, names, is_nondeterministic: _ } = document;
     Policy::check_kind(&value)?;
     let requested = name::read(&value)?;
-    let name = if stamp::holds(&filled, "/metadata/name") {
+    let name = if labels::holds(&filled, "/metadata/name") {
         name::fit(&requested.name)
     } else {
         name::literal(&requested.name)?
     };
-    stamp::names(&mut value, &requested.namespace, &name);
-    policy.check_namespace(&requested.namespace, stamp::holds(&filled, "/metadata/namespace"))?;
+    labels::names(&mut value, &requested.namespace, &name);
+    policy.check_namespace(&requested.namespace, labels::holds(&filled, "/metadata/namespace"))?;
     // Before anything is added, so that problems name the template's own fields. What is added later does not affect
     // these checks.
-    let job = typed::settle(&mut value, bare, &names)?;
+    let job = typed_job::settle(&mut value, bare, &names)?;
     policy.check_pod(&value, &filled)?;
     let spec = JobSpec::read(&job)?;
     policy.harden(&mut value);
-    stamp::identity(&mut value, identity, event, &requested.name, &filled);
-    stamp::check_size(&value)?;
+    labels::identity(&mut value, identity, event, &requested.name, &filled);
+    labels::check_size(&value)?;
     environment::check(&spec)?;
     Ok(PlannedJob {
         namespace: requested.namespace,

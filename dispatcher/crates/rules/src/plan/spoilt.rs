@@ -1,7 +1,7 @@
 //! Detects a change that breaks working triggers: half a text can be valid YAML, and only an event shows what is
 //! missing.
 
-use super::variety::{named, same_texts};
+use super::stale_jobs::{named, same_texts};
 use super::{Action, Cluster, IncomingEvent, PlanError, Policy, decide, identity_of, matching};
 use crate::manifest::{EventTrigger, Manifests, Problem};
 

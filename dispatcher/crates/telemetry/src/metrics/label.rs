@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
 use job::{Outcome, Ran};
@@ -57,7 +57,7 @@ pub(super) struct Known(Mutex<BTreeSet<String>>);
 impl Known {
     /// The name itself, or [`OTHER`] if there are too many.
     pub(super) fn bounded(&self, name: &str) -> String {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.0.lock();
         if !names.contains(name) {
             if names.len() >= MOST_NAMES {
                 return OTHER.to_owned();

@@ -12,14 +12,14 @@ use tests::scratch::Scratch;
 /// A folder in memory, on most machines.
 const MEMORY: &str = "/dev/shm";
 
-pub(crate) struct Keeping {
+pub(crate) struct Storage {
     /// In the name of a figure.
     pub(crate) what: &'static str,
     history: Option<Database>,
     state: Scratch,
 }
 
-impl Keeping {
+impl Storage {
     /// The history in memory, and the state in the folder of the programs, which is on a disk.
     pub(crate) fn usual() -> Self {
         Self { what: "", history: None, state: Scratch::within(&binaries(), "state") }

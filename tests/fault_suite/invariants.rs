@@ -14,7 +14,7 @@ use crate::fault::Server;
 use crate::hostile::Hostile;
 use crate::options::BusName;
 use crate::registration::Registration;
-use crate::stage::MARKETING;
+use crate::servers::MARKETING;
 use crate::suite::{Excuse, Suite};
 
 /// The final state of every registration. `published = done + dead + waiting + lost`.
@@ -64,6 +64,8 @@ pub(crate) struct Evidence {
     touchpoints: BTreeMap<String, usize>,
     orders: BTreeMap<String, Vec<String>>,
     mails_recorded: BTreeMap<String, BTreeSet<String>>,
+    /// Those whose effect is entered, by Message-ID.
+    mails_entered: BTreeSet<String>,
     mails: BTreeMap<String, Vec<String>>,
     /// Path and customer, with the different keys that the vendor has accepted.
     requests: BTreeMap<(String, String), BTreeSet<String>>,
@@ -110,6 +112,9 @@ impl Evidence {
         for mut row in rows("SELECT customer_id, message_id FROM sent_mails") {
             let id = take(&mut row, "message_id");
             found.mails_recorded.entry(take(&mut row, "customer_id")).or_default().insert(bare(&id));
+        }
+        for mut row in rows("SELECT receipt FROM effects WHERE receipt IS NOT NULL") {
+            found.mails_entered.insert(bare(&take(&mut row, "receipt")));
         }
         for mail in stage.mail.mails() {
             found.note_mail(&mail);
@@ -249,7 +254,8 @@ impl Books {
         }
         let recorded: BTreeSet<_> = found.mails_recorded.values().flatten().collect();
         for (id, recipients) in &found.mails {
-            if !recorded.contains(id) {
+            // If another effect of the step fails for good, the mail has its entry and no record.
+            if !recorded.contains(id) && !found.mails_entered.contains(id) {
                 // Between the mail server's answer and the record, only a dead letter can stop a worker for good.
                 let dead = found.letters.iter().any(|letter| {
                     recipients

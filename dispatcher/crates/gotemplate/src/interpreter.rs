@@ -6,9 +6,9 @@ use super::Context;
 use super::budget::{Budget, OUTPUT};
 use super::error::{Fault, TemplateError};
 use super::function::Function;
+use super::placeholder::Tokens;
 use super::program::{Branch, Instruction, Operand, Pipeline, Position, Program};
 use super::text::printed;
-use super::token::Tokens;
 use super::value::{Emission, Text, Value};
 
 /// The deepest nesting of blocks and template calls.

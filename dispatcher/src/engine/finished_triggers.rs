@@ -1,7 +1,8 @@
 //! Which triggers of an unfinished event have already ended, so that its redelivery only runs the others.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::verdict::End;
 
@@ -11,7 +12,7 @@ const MOST_EVENTS: usize = 4096;
 
 /// How each trigger of each event ended.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<State>);
+pub(super) struct FinishedTriggers(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -19,7 +20,7 @@ struct State {
     order: VecDeque<String>,
 }
 
-impl Memory {
+impl FinishedTriggers {
     pub(super) fn ends_of(&self, event: &str) -> BTreeMap<String, End> {
         self.state().events.get(event).cloned().unwrap_or_default()
     }
@@ -50,7 +51,7 @@ impl Memory {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -60,15 +61,15 @@ mod tests {
 
     #[test]
     fn only_final_ends_are_kept_and_never_too_many() {
-        let memory = Memory::default();
+        let finished = FinishedTriggers::default();
         let ends = [("a".to_owned(), End::Done), ("b".to_owned(), End::Stopped)];
-        memory.keep("e", &ends);
-        assert_eq!(memory.ends_of("e"), BTreeMap::from([("a".to_owned(), End::Done)]));
-        memory.forget("e");
-        assert!(memory.ends_of("e").is_empty());
+        finished.keep("e", &ends);
+        assert_eq!(finished.ends_of("e"), BTreeMap::from([("a".to_owned(), End::Done)]));
+        finished.forget("e");
+        assert!(finished.ends_of("e").is_empty());
         for event in 0..2 * MOST_EVENTS {
-            memory.keep(&event.to_string(), &ends);
+            finished.keep(&event.to_string(), &ends);
         }
-        assert_eq!(memory.state().events.len(), MOST_EVENTS);
+        assert_eq!(finished.state().events.len(), MOST_EVENTS);
     }
 }

@@ -15,12 +15,12 @@ const TRIES: u32 = 3;
 
 /// Where to answer.
 #[derive(Clone, Debug)]
-pub(super) struct Handle {
+pub(super) struct Acker {
     pub(super) api: Api,
     pub(super) reply: String,
 }
 
-impl Answers for Handle {
+impl Answers for Acker {
     fn answer(&self, answer: Reply) -> Pin<Box<dyn Future<Output = Result<()>> + Send + '_>> {
         Box::pin(async move {
             match answer {
@@ -37,7 +37,7 @@ impl Answers for Handle {
     }
 }
 
-impl Handle {
+impl Acker {
     /// Sends the answer until the server confirms it, because the connection may just be lost.
     async fn send(&self, answer: Bytes) -> Result<()> {
         let mut tries = 1;

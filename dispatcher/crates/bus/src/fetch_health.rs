@@ -2,22 +2,23 @@
 //! fetch, because all places are taken, waits for nothing.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// For each subject: since when its fetch has had no answer.
 #[derive(Debug, Default)]
-pub(super) struct Fetches(Mutex<BTreeMap<String, Instant>>);
+pub(super) struct FetchHealth(Mutex<BTreeMap<String, Instant>>);
 
 /// A fetch under way. If it is dropped without [`Fetch::ended`], it was cancelled and waits for nothing.
 #[derive(Debug)]
 pub(super) struct Fetch<'a> {
-    all: &'a Fetches,
+    all: &'a FetchHealth,
     subject: &'a str,
     cancelled: bool,
 }
 
-impl Fetches {
+impl FetchHealth {
     /// A fetch begins. After a failed one, the time still counts from the first.
     pub(super) fn begin<'a>(&'a self, subject: &'a str) -> Fetch<'a> {
         self.waiting().entry(subject.to_owned()).or_insert_with(Instant::now);
@@ -34,7 +35,7 @@ impl Fetches {
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn only_a_fetch_that_waits_for_an_answer_is_late() {
-        let fetches = Fetches::default();
+        let fetches = FetchHealth::default();
         fetches.begin("busy").ended(true);
         drop(fetches.begin("cancelled"));
         wait();
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn fetches_that_fail_quickly_are_late_all_the_same() {
-        let fetches = Fetches::default();
+        let fetches = FetchHealth::default();
         fetches.begin("failing").ended(false);
         wait();
         let again = fetches.begin("failing");

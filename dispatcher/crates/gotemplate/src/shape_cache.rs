@@ -4,12 +4,13 @@
 //! this, the tokens of one rendering are used in the next one. They never leave a rendering, and guessing one would
 //! not help a sender: a text of the event is replaced once and not searched again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value as Json;
 
 use super::Names;
-use super::token::Tokens;
+use super::placeholder::Tokens;
 
 /// Longer texts are parsed each time.
 const KEPT: usize = 64 << 10;
@@ -30,7 +31,7 @@ pub(super) struct Last(Mutex<Option<Arc<Skeleton>>>);
 
 impl Last {
     pub(super) fn get(&self) -> Option<Arc<Skeleton>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     pub(super) fn keep(&self, tokens: &Tokens, text: String, documents: &[(Json, Names)]) {
@@ -40,7 +41,7 @@ impl Last {
             };
             let documents = documents.iter().map(known).collect();
             let skeleton = Skeleton { nonce: tokens.nonce().to_owned(), text, documents };
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(skeleton));
+            *self.0.lock() = Some(Arc::new(skeleton));
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn is_possible(
 }
 
 /// Whether this event would have given Jobs with other names under earlier manifests.
-pub fn was_other(
+pub(super) fn was_other(
     event: &IncomingEvent,
     plan: &TriggerPlan,
     now: &Manifests,

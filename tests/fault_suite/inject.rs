@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::fault::{Change, Fault, Kind, Server};
 use crate::point::Point;
 use crate::report::Done;
-use crate::stage::Stage;
+use crate::servers::Stage;
 use crate::suite::Suite;
 
 /// How long a worker may take to reach the point at which it is killed.

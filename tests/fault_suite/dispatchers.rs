@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::disk::Disk;
 use crate::options::{BackendName, BusName, Options};
-use crate::stage::Stage;
+use crate::servers::Stage;
 use crate::workers::{self, Worker};
 
 /// How long a dispatcher may take to be ready. After a kill it first waits for the leases of its predecessor.

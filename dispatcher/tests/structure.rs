@@ -31,7 +31,7 @@ mod structure {
         "onboarding",
         "manifest_source",
         "observer",
-        "operator",
+        "dead_letter_action",
         "step_counts",
         "republish",
         "engine",

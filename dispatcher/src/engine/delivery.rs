@@ -364,10 +364,11 @@ async fn answer(
         }
         Verdict::DeadLetter(why) => {
             let info = dead_letter_info(facts, delivery.attempts, &ends, &why);
+            // Its runs first: an operator who drops the letter at once changes their state.
+            kept(delivery.published_at).await;
             let is_safe = dead_letter(inner, &delivery, &info, stop).await;
             delivery.let_go();
             if is_safe {
-                kept(delivery.published_at).await;
                 inner.metrics.dead_lettered(&delivery.subject);
                 inner.finished.forget(&key);
                 inner.parked.forget(&key);

@@ -5,6 +5,7 @@ pub mod backend_arguments;
 mod bus_access;
 mod dead_letters;
 mod demo;
+mod event_file;
 pub mod explain;
 mod healthcheck;
 mod migrate;

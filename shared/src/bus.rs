@@ -167,6 +167,11 @@ impl Stream {
             events.iter().map(|event| &event.nats_subject).filter(|name| Kind::from_subject(name).is_none());
         let Some(other) = others.next() else { return Ok(()) };
         let stream = &self.name;
+        if ["-dead-letters", "-tries"].iter().any(|end| stream.ends_with(end)) {
+            return Err(Error::configuration(format!(
+                "NATS_STREAM is {stream}, which the dispatcher keeps for itself: name the stream of the events"
+            )));
+        }
         let away = || Error::unavailable(format!("NATS does not say what stream {stream} keeps"));
         // The library's type for a stream is large, and only one of its fields is needed.
         let asked = format!("$JS.API.STREAM.INFO.{stream}");
@@ -233,9 +238,13 @@ pub fn subject(environment: &Environment, trigger: Kind, emits: Kind) -> Result<
             "NATS_SUBJECT is {wanted}, but this step emits {}; unset it or name another subject",
             emits.subject()
         ))),
-        _ if wanted.starts_with(['$', '_']) || wanted.split('.').any(|token| token == "dead-letters") => Err(
-            Error::configuration("NATS_SUBJECT is a subject of the NATS server itself, or of dead letters"),
-        ),
+        _ if wanted.starts_with(['$', '_'])
+            || wanted.split('.').any(|token| token.starts_with("dead-letter")) =>
+        {
+            Err(Error::configuration(
+                "NATS_SUBJECT is a subject of the NATS server itself, or of dead letters",
+            ))
+        }
         _ if wanted.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>'))
             || wanted.split('.').any(str::is_empty) =>
         {
@@ -262,8 +271,13 @@ mod tests {
 
     #[test]
     fn a_subject_that_would_loop_or_lie_is_a_configuration_error() {
-        let reserved =
-            ["$JS.API.STREAM.PURGE.a", "$KV.a.b", "_INBOX.a", "customer-onboarding.dead-letters.x"];
+        let reserved = [
+            "$JS.API.STREAM.PURGE.a",
+            "$KV.a.b",
+            "_INBOX.a",
+            "customer-onboarding.dead-letters.x",
+            "a.dead-letter-parts.b.1",
+        ];
         for bad in ["user-saved", "customer-saved", "a b", "a.>", "a..b"].into_iter().chain(reserved) {
             let error = subject_of(bad).unwrap_err();
             assert_eq!(error.class().exit_code(), 78, "{bad}");

@@ -4,17 +4,17 @@
 #[cfg(feature = "kubernetes")]
 mod server;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::{fs, io};
 
 use clap::Args;
 use serde_json::Value;
+use shared::config::shown;
 use shared::event::Kind;
 
 #[cfg(feature = "kubernetes")]
 use super::backend_arguments::AccessArguments;
+use super::event_file;
 use super::output::Output;
 use super::planning::Planning;
 use super::print;
@@ -98,19 +98,16 @@ impl Explain {
     }
 
     fn explanation(&self) -> Result<(IncomingEvent, Explanation), (String, u8)> {
-        let payload = read(&self.event)
-            .map_err(|error| (format!("cannot read {}: {error}", self.event.display()), INPUT))?;
+        let payload = event_file::read(&self.event)
+            .map_err(|error| (format!("cannot read {}: {error}", shown(&self.event)), INPUT))?;
         let needs = Needs { cluster: self.planning.cluster(), given: None };
         let set = manifest::load_part(self.folder(), None, &|set| needs.unmet(set)).map_err(|problems| {
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
             (format!("the manifests are refused:\n{}", lines.join("\n")), CONFIGURATION)
         })?;
         let mut event = IncomingEvent::parse("", &[], &payload).map_err(|error| {
-            let name = if self.event == Path::new("-") {
-                "standard input".into()
-            } else {
-                self.event.display().to_string()
-            };
+            let name =
+                if self.event == Path::new("-") { "standard input".into() } else { shown(&self.event) };
             (format!("{name}: {error}"), INPUT)
         })?;
         let subject =
@@ -148,15 +145,6 @@ impl Explain {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if path != Path::new("-") {
-        return fs::read(path);
-    }
-    let mut payload = Vec::new();
-    io::stdin().read_to_end(&mut payload)?;
-    Ok(payload)
-}
-
 /// The subject of events with this type in the flow; otherwise the name of the folder, if the file is a sample.
 fn guess(path: &Path, event_type: &str) -> Option<String> {
     if let Some(kind) = Kind::from_type(event_type) {
@@ -168,6 +156,8 @@ fn guess(path: &Path, event_type: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn shipped() -> PathBuf {

@@ -1,19 +1,20 @@
 //! `dispatcher publish`: publishes events from files, from standard input or generated. Each is acknowledged before
 //! it counts.
 
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cloudevents::AttributesReader;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
 use shared::Uuid;
+use shared::config::shown;
 use shared::error::{Error, Result};
 use shared::event::{CONTENT_TYPE, Event, Kind, SOURCE, parse, to_json};
 
 use super::bus_access::BusArguments;
-use super::{bus_access, print};
+use super::{bus_access, event_file, print};
 use crate::size;
 use bus::{Bus, Message};
 
@@ -49,13 +50,26 @@ pub(super) struct Arguments {
 
 enum Target {
     Bus(Bus),
-    Http(reqwest::Client, reqwest::Url, Option<String>),
+    Http(reqwest::Client, reqwest::Url, Option<HeaderValue>),
+}
+
+/// The header that admits the publisher.
+fn token() -> Result<Option<HeaderValue>> {
+    let given = std::env::var("EVENTS_TOKEN").unwrap_or_default();
+    let given = given.trim();
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let mut header = HeaderValue::from_str(&format!("Bearer {given}"))
+        .map_err(|_| Error::configuration("EVENTS_TOKEN has a character that no HTTP header can have"))?;
+    header.set_sensitive(true);
+    Ok(Some(header))
 }
 
 pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let events = match arguments.generate {
         Some(count) => (0..count).map(|number| registration(number, arguments.users)).collect(),
-        None => arguments.files.iter().map(read).collect::<Result<Vec<_>>>()?,
+        None => arguments.files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?,
     };
     let events = events
         .iter()
@@ -64,7 +78,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     let target = match arguments.to {
         Some(url) => {
             let url = http_address("--to", &url)?;
-            Target::Http(http_client(Duration::from_secs(30))?, url, std::env::var("EVENTS_TOKEN").ok())
+            Target::Http(http_client(Duration::from_secs(30))?, url, token()?)
         }
         None => Target::Bus(bus_access::visit(&arguments.bus).await?),
     };
@@ -93,7 +107,7 @@ impl Target {
                 url.query_pairs_mut().append_pair("subject", &message.subject);
                 let mut request = client.post(url).header("Content-Type", CONTENT_TYPE).body(message.payload);
                 if let Some(token) = token {
-                    request = request.bearer_auth(token);
+                    request = request.header(AUTHORIZATION, token);
                 }
                 let away = |error: reqwest::Error| {
                     Error::unavailable("the dispatcher does not answer").because(error.without_url())
@@ -140,16 +154,10 @@ pub(super) fn http_client(timeout: Duration) -> Result<reqwest::Client> {
         .map_err(|error| Error::bug("cannot build the HTTP client").because(error))
 }
 
-fn read(path: &PathBuf) -> Result<Event> {
-    let mut bytes = Vec::new();
-    let cannot =
-        |error: std::io::Error| Error::input(format!("cannot read {}", path.display())).because(error);
-    if path.as_os_str() == "-" {
-        std::io::stdin().read_to_end(&mut bytes).map_err(cannot)?;
-    } else {
-        bytes = std::fs::read(path).map_err(cannot)?;
-    }
-    parse(&[], &bytes).map_err(|error| Error::input(format!("{}: {error}", path.display())))
+fn read(path: &Path) -> Result<Event> {
+    let cannot = |error: std::io::Error| Error::input(format!("cannot read {}", shown(path))).because(error);
+    let bytes = event_file::read(path).map_err(cannot)?;
+    parse(&[], &bytes).map_err(|error| Error::input(format!("{}: {error}", shown(path))))
 }
 
 fn prepared(event: &Event, subject: Option<&str>) -> Result<Message> {

@@ -3,10 +3,12 @@
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use shared::visible;
 
 use super::App;
 use super::operator::{act, operator};
@@ -46,15 +48,21 @@ pub(super) async fn list(State(App(app)): State<App>, Query(wanted): Query<Wante
     match app.bus.dead_letters(&filter).await {
         Ok(page) => {
             let letters: Vec<_> = page.letters.iter().map(DeadLetter::view).collect();
-            Json(json!({ "dead_letters": letters, "next": page.next })).into_response()
+            visible_json(&json!({ "dead_letters": letters, "next": page.next }))
         }
         Err(error) => away(&error),
     }
 }
 
+/// Somebody may print it on a terminal, which event data must not steer.
+fn visible_json(value: &Value) -> Response {
+    let body = visible::json(&value.to_string()).into_owned();
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
 pub(super) async fn show(State(App(app)): State<App>, Path(number): Path<u64>) -> Response {
     match app.bus.dead_letter_by_number(number).await {
-        Ok(Some(letter)) => Json(letter.view()).into_response(),
+        Ok(Some(letter)) => visible_json(&letter.view()),
         Ok(None) => none(number),
         Err(error) => away(&error),
     }

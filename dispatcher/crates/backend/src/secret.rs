@@ -9,6 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use shared::config::shown;
 use shared::error::{Error, Result};
+use shared::private;
+
+/// The largest file: Kubernetes takes 1 MiB for all values of a Secret together.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// Keys and values. Never logged.
 pub type Content = BTreeMap<String, Vec<u8>>;
@@ -84,13 +88,13 @@ impl Source {
         if path.is_dir() {
             return folder(path).map_err(unreadable);
         }
-        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let text = read_text(path).map_err(unreadable)?;
         content(&text, kind, name).map_err(|problem| format!("{}: {problem}", shown(path)))
     }
 
     /// The lines of an env file whose value is in quotes.
     fn quoted_lines(&self) -> Vec<usize> {
-        let text = fs::read_to_string(&self.0).unwrap_or_default();
+        let text = read_text(&self.0).unwrap_or_default();
         let is_quoted = |line: &str| {
             let value = line.split_once('=').map(|(_, value)| value.trim_end()).unwrap_or_default();
             value.len() > 1
@@ -116,8 +120,17 @@ fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
+/// Only a regular file: it is read for each Job, and a Job must not wait for somebody who writes.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let not_text = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8");
+    String::from_utf8(private::read(path, MAX_BYTES)?).map_err(not_text)
+}
+
 fn is_manifest(text: &str) -> bool {
-    text.lines().any(|line| line.starts_with("kind:")) || text.trim_start().starts_with('{')
+    let looks_like_one =
+        text.lines().any(|line| line.starts_with("kind:")) || text.trim_start().starts_with('{');
+    let has_a_kind = |documents: Vec<Value>| documents.iter().any(|document| document["kind"].is_string());
+    looks_like_one || kyaml::parse_documents(text).is_ok_and(has_a_kind)
 }
 
 fn folder(path: &Path) -> std::io::Result<Content> {
@@ -126,7 +139,7 @@ fn folder(path: &Path) -> std::io::Result<Content> {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if !name.starts_with("..") && path.is_file() {
-            content.insert(name.to_owned(), fs::read(&path)?);
+            content.insert(name.to_owned(), private::read(&path, MAX_BYTES)?);
         }
     }
     Ok(content)
@@ -184,7 +197,7 @@ fn manifest(text: &str, kind: Kind, name: &str) -> std::result::Result<Content, 
 
 /// `KEY=VALUE` on each line, as `kubectl create secret --from-env-file` reads it: blank lines and `#` lines are
 /// skipped, everything after the first `=` is the value, including quotes and white space, and a key alone takes its
-/// value from the environment.
+/// value from the environment, or is empty.
 fn env_file(
     text: &str,
     environment: impl Fn(&str) -> Option<String>,
@@ -204,12 +217,14 @@ fn env_file(
         let (key, value) = if let Some((key, value)) = line.split_once('=') {
             (key, value.to_owned())
         } else {
-            let value = environment(line).filter(|_| is_key(line));
-            (line, value.ok_or_else(|| format!("line {number} is not KEY=VALUE"))?)
+            if !is_key(line) {
+                return Err(format!("line {number} is not KEY=VALUE"));
+            }
+            (line, environment(line).unwrap_or_default())
         };
         if !is_key(key) {
             return Err(format!(
-                "line {number} has an invalid key: use letters, digits, dots, hyphens and underscores, and no digit first"
+                "line {number} has an invalid key: use letters, digits, dots, hyphens and underscores, no digit and no two dots first, and 253 characters at most"
             ));
         }
         if content.insert(key.to_owned(), value.into_bytes()).is_some() {
@@ -221,7 +236,9 @@ fn env_file(
 
 fn is_key(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    !text.is_empty() && text.bytes().all(fits) && !text.starts_with(|c: char| c.is_ascii_digit())
+    let is_dots = text == "." || text.starts_with("..");
+    let starts_well = !text.starts_with(|c: char| c.is_ascii_digit()) && !is_dots;
+    (1..=253).contains(&text.len()) && text.bytes().all(fits) && starts_well
 }
 
 #[cfg(test)]
@@ -256,6 +273,8 @@ mod tests {
             ("A B=hunter2\n", "line 1 has an invalid key"),
             ("1A=hunter2\n", "line 1 has an invalid key"),
             ("=hunter2\n", "line 1 has an invalid key"),
+            (".=hunter2\n", "line 1 has an invalid key"),
+            ("..a=hunter2\n", "line 1 has an invalid key"),
         ] {
             let problem = read(text).unwrap_err();
             assert!(problem.contains(words) && !problem.contains("hunter2"), "{problem}");
@@ -269,7 +288,8 @@ mod tests {
             env_file("HOME_OF\nA=1\n", environment).unwrap(),
             expected(&[("A", "1"), ("HOME_OF", "x")])
         );
-        assert!(env_file("hunter2\n", environment).unwrap_err().contains("line 1 is not KEY=VALUE"));
+        assert_eq!(env_file("NOWHERE\n", environment).unwrap(), expected(&[("NOWHERE", "")]));
+        assert!(env_file("hunter 2\n", environment).unwrap_err().contains("line 1 is not KEY=VALUE"));
     }
 
     #[test]
@@ -292,8 +312,35 @@ mod tests {
 
     #[test]
     fn a_malformed_line_is_named_and_not_shown() {
-        let problem = read("A=1\nhunter2\n").unwrap_err();
-        assert!(problem.ends_with("line 2 is not KEY=VALUE") && !problem.contains("hunter2"), "{problem}");
+        let problem = read("A=1\nhunter/2\n").unwrap_err();
+        assert!(problem.ends_with("line 2 is not KEY=VALUE") && !problem.contains("hunter"), "{problem}");
+    }
+
+    #[test]
+    fn a_manifest_is_known_however_it_is_written() {
+        for text in [
+            "\"kind\": Secret\nstringData: {A: b}\n",
+            "'kind': Secret\nstringData: {A: b}\n",
+            "kind : Secret\nstringData: {A: b}\n",
+            "  kind: Secret\n  stringData: {A: b}\n",
+            "---\n{\"kind\": \"Secret\", \"stringData\": {\"A\": \"b\"}}\n",
+            "# a comment\n{\"kind\": \"Secret\", \"stringData\": {\"A\": \"b\"}}\n",
+        ] {
+            assert_eq!(read(text).unwrap(), expected(&[("A", "b")]), "{text}");
+        }
+        assert_eq!(read("A=kind: Secret\n").unwrap(), expected(&[("A", "kind: Secret")]));
+    }
+
+    #[test]
+    fn what_never_ends_is_no_file_of_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        for path in [pipe.as_path(), Path::new("/dev/zero")] {
+            let problem = Source(path.to_owned()).read(Kind::Secret, "x").unwrap_err();
+            assert!(problem.contains("cannot read"), "{problem}");
+        }
     }
 
     #[test]

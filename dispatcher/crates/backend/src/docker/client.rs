@@ -44,11 +44,13 @@ pub(super) struct Client {
 impl Client {
     /// Checks the address without connecting.
     pub(super) fn new(host: &str) -> Result<Self> {
-        if !["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme)) {
-            let message = format!(
-                "--docker-host {host:?} is no address of an engine; write unix:///path/of/the.sock or tcp://host:port"
-            );
-            return Err(Error::configuration(message));
+        let known =
+            ["unix://", "tcp://", "http://", "https://"].iter().any(|scheme| host.starts_with(scheme));
+        // What is not an address may be a secret. An engine has no login, so an `@` belongs to somebody's password.
+        if !known || host.contains(['@', '?', '#']) || host.chars().any(char::is_whitespace) {
+            return Err(Error::configuration(
+                "--docker-host (DOCKER_HOST) is no address of an engine; write unix:///path/of/the.sock or tcp://host:port",
+            ));
         }
         Ok(Self { host: host.to_owned(), engine: Mutex::default(), away: Mutex::default() })
     }

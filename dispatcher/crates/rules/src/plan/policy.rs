@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{PlanError, Stage};
 
+pub(super) use fields::check_source;
 pub use image::ImagePrefix;
 
 /// What rendered objects may contain.
@@ -87,6 +88,7 @@ impl Policy {
     /// Checks images and fields of the Pod. `filled`: JSON pointers to texts of the event.
     pub(super) fn check_pod(&self, job: &Value, filled: &BTreeSet<String>) -> Result<(), PlanError> {
         fields::check_origin(job, filled)?;
+        fields::check_annotations(self, job)?;
         let Some(pod) = job.pointer("/spec/template/spec") else { return Ok(()) };
         fields::check(self, pod)?;
         self.check_images(pod)

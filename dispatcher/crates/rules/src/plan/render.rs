@@ -8,7 +8,7 @@ use crate::manifest::{ConfigMap, Entry, EventTrigger, Manifests, PolicyRef, Posi
 use gotemplate::{Context, Document, Names};
 use kyaml::parse_documents;
 
-use super::{Cluster, IncomingEvent, PlanError, Stage, expansion_guard};
+use super::{Cluster, IncomingEvent, PlanError, Stage, expansion_guard, policy};
 
 /// A rendered object and its origin.
 #[derive(Debug)]
@@ -108,6 +108,7 @@ fn render(
     }
     let mut documents = template.render(context).map_err(bad_template)?;
     for document in &mut documents {
+        policy::check_source(&document.value, &entry.text)?;
         expansion_guard::protect(&mut document.value, &entry.text, event.view())?;
     }
     Ok(documents)

@@ -137,10 +137,13 @@ async fn an_engine_that_is_nowhere_is_named_by_its_address() {
     let error = ground.backend().check().await.unwrap_err();
     assert_eq!(error.class().exit_code(), 75);
     assert!(error.to_string().contains("unix:///nowhere/docker.sock"), "{error}");
-    for host in ["/var/run/docker.sock", "ssh://somewhere"] {
+    for host in
+        ["/var/run/docker.sock", "ssh://u:hunter2@somewhere", "tcp://u:hunter2@somewhere:1", "hunter2"]
+    {
         ground.settings.host = host.to_owned();
         let error = crate::Docker::open(ground.settings.clone()).unwrap_err();
         assert_eq!(error.class().exit_code(), 78);
-        assert!(error.to_string().contains("--docker-host"), "{error}");
+        let words = error.to_string();
+        assert!(words.contains("--docker-host") && !words.contains("hunter2"), "{words}");
     }
 }

@@ -1,6 +1,8 @@
 //! The fields of a Pod that a rendered Job may set: those that the shipped Jobs need, and those that do no harm.
 //! Every other field must be allowed by name, including fields of later Kubernetes versions.
 
+mod source;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -153,7 +155,31 @@ const NEVER_OF_EVENTS: &[&str] = &[
     "/spec/template/spec/nodeName",
     "/spec/template/spec/priorityClassName",
     "/spec/template/spec/runtimeClassName",
+    "/spec/template/spec/schedulerName",
+    "/spec/template/spec/nodeSelector",
+    "/spec/template/spec/affinity",
+    "/spec/template/spec/tolerations",
+    "/spec/template/spec/imagePullSecrets",
 ];
+
+/// Names of Secrets, below the Pod's `spec` and with list indexes as stars. An event can never choose one.
+const SECRET_NAMES: &[&str] = &[
+    "containers/*/env/*/valueFrom/secretKeyRef/name",
+    "containers/*/envFrom/*/secretRef/name",
+    "initContainers/*/env/*/valueFrom/secretKeyRef/name",
+    "initContainers/*/envFrom/*/secretRef/name",
+    "volumes/*/secret/secretName",
+    "volumes/*/projected/sources/*/secret/name",
+];
+
+/// Annotations of a Pod that Kubernetes reads as fields of a security context.
+const SECURITY_ANNOTATIONS: &[&str] = &[
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+];
+
+const OF_AN_EVENT: &str = "may not come from an event: write it into the template";
 
 /// Refuses names that come from the event. `filled`: JSON pointers to texts of the event.
 pub(super) fn check_origin(job: &Value, filled: &BTreeSet<String>) -> Result<(), PlanError> {
@@ -167,10 +193,56 @@ pub(super) fn check_origin(job: &Value, filled: &BTreeSet<String>) -> Result<(),
     for field in NEVER_OF_EVENTS.iter().filter(is_set) {
         if filled.iter().any(|place| meets(field, place)) {
             let field = field.trim_start_matches('/').replace('/', ".");
-            return Err(refused(field, "may not come from an event: write it into the template"));
+            return Err(refused(field, OF_AN_EVENT));
+        }
+    }
+    let names_a_secret = |place: &&str| {
+        let below = place.strip_prefix("/spec/template/spec/");
+        below.is_some_and(|place| SECRET_NAMES.iter().any(|name| is_at(place, name)))
+    };
+    match filled.iter().map(String::as_str).find(names_a_secret) {
+        Some(place) => Err(refused(place.trim_start_matches('/').replace('/', "."), OF_AN_EVENT)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses templates in which a number or a boolean of the event becomes part of such a name: only texts of the event
+/// leave a trace in the rendered Job. `text` is the template.
+pub(in crate::plan) fn check_source(job: &Value, text: &str) -> Result<(), PlanError> {
+    let is_set = |field: &&&str| job.pointer(field).is_some_and(|value| !is_nothing(value));
+    for field in NEVER_OF_EVENTS.iter().filter(is_set) {
+        let key = field.rsplit('/').next().unwrap_or(field);
+        if source::values(text, key).iter().any(|value| source::takes_data(value)) {
+            return Err(refused(field.trim_start_matches('/').replace('/', "."), OF_AN_EVENT));
         }
     }
     Ok(())
+}
+
+fn is_at(place: &str, pattern: &str) -> bool {
+    let (mut place, mut pattern) = (place.split('/'), pattern.split('/'));
+    loop {
+        match (place.next(), pattern.next()) {
+            (None, None) => return true,
+            (Some(part), Some(wanted)) if wanted == "*" || wanted == part => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Refuses annotations that would undo what the fields may not say.
+pub(super) fn check_annotations(policy: &Policy, job: &Value) -> Result<(), PlanError> {
+    let annotations = job.pointer("/spec/template/metadata/annotations").and_then(Value::as_object);
+    let mut names = annotations.into_iter().flatten().map(|(name, _)| name);
+    let steers = |name: &&String| SECURITY_ANNOTATIONS.iter().any(|start| name.starts_with(start));
+    match names.find(steers) {
+        // The name may come from an event, so it is not repeated.
+        Some(_) if !policy.allow_privileged => Err(refused(
+            "spec.template.metadata.annotations",
+            "has an annotation for AppArmor or seccomp: use securityContext, or --allow-privileged (ALLOW_PRIVILEGED)",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses fields that are set and not allowed.

@@ -290,6 +290,58 @@ fn names_that_give_rights_never_come_from_an_event() {
         let error = made(&name).unwrap_err();
         assert!(error.message.contains("may not come from an event"), "{text}: {error}");
     }
+    // Nor from its numbers and booleans, and no other way to name a node or a Secret.
+    let data = json!({"v": 2, "is": true, "list": [3, 0], "name": "acme", "o": {"nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": [
+            {"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}]}}}});
+    let of = |text: String| {
+        let set = manifests(&[SOURCE, &trigger(""), &template(&text)]);
+        plan(&event(json!({"data": data})), &set, &Cluster::default(), &all).remove(0).outcome
+    };
+    let letters =
+        "{{ range .CloudEvent.data.list }}{{ index (list \"a\" \"b\" \"c\" \"d\") (int .) }}{{ end }}";
+    for text in [
+        pod("serviceAccountName: team-{{ .CloudEvent.data.v }}"),
+        pod("serviceAccountName: \"{{ .CloudEvent.data.is }}\""),
+        pod(&format!("serviceAccountName: {letters}")),
+        pod("nodeName: node-{{ .CloudEvent.data.v }}"),
+        pod("nodeSelector: {kubernetes.io/hostname: \"{{ .CloudEvent.data.name }}\"}"),
+        pod("affinity: {{ .CloudEvent.data.o | toJson }}"),
+        pod("imagePullSecrets: [{name: \"{{ .CloudEvent.data.name }}\"}]"),
+        pod("volumes: [{name: v, secret: {secretName: \"{{ .CloudEvent.data.name }}\"}}]"),
+        metadata("finalizers: [\"a.b/c{{ .CloudEvent.data.v }}\"]"),
+        job(
+            "j",
+            "        - {name: A, valueFrom: {secretKeyRef: {name: \"{{ .CloudEvent.data.name }}\", key: k}}}",
+        ),
+    ] {
+        let error = of(text.clone()).unwrap_err();
+        assert!(error.message.contains("may not come from an event"), "{text}: {error}");
+    }
+    // What a condition chooses is written into the template.
+    let chosen =
+        "priorityClassName: \"{{ if eq .CloudEvent.data.name \"acme\" }}high{{ else }}low{{ end }}\"";
+    assert!(of(pod(chosen)).is_ok(), "{:?}", of(pod(chosen)));
+}
+
+#[test]
+fn annotations_do_not_undo_what_the_fields_of_a_security_context_may_not_say() {
+    for name in [
+        "container.apparmor.security.beta.kubernetes.io/c",
+        "seccomp.security.alpha.kubernetes.io/pod",
+        "container.seccomp.security.alpha.kubernetes.io/c",
+    ] {
+        let text = job("j", QUOTED).replace(
+            "    spec:\n      restartPolicy",
+            &format!("    metadata: {{annotations: {{{name}: unconfined}}}}\n    spec:\n      restartPolicy"),
+        );
+        let set = manifests(&[SOURCE, &trigger(""), &template(&text)]);
+        let of =
+            |policy: &Policy| plan(&event(json!({})), &set, &Cluster::default(), policy).remove(0).outcome;
+        let error = of(&Policy::default()).unwrap_err();
+        assert!(error.message.contains("--allow-privileged"), "{name}: {error}");
+        assert!(of(&Policy { allow_privileged: true, ..Policy::default() }).is_ok(), "{name}");
+    }
 }
 
 #[test]

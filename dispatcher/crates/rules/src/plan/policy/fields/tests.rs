@@ -25,6 +25,9 @@ fn markdown() -> String {
     lines.extend(["", "| never filled from an event |", "|---|"].map(str::to_owned));
     let dotted = |field: &&str| format!("| `{}` |", field.trim_start_matches('/').replace('/', "."));
     lines.extend(NEVER_OF_EVENTS.iter().map(dotted));
+    let below_pod =
+        |field: &&str| format!("| `spec.template.spec.{}` |", field.replace("/*", "").replace('/', "."));
+    lines.extend(SECRET_NAMES.iter().map(below_pod));
     lines.join("\n") + "\n"
 }
 

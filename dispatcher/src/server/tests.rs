@@ -311,6 +311,22 @@ async fn dead_letters_need_the_admin_token() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_over_http_steers_no_terminal_and_is_whole() {
+    let ground = Ground::start(remote(None, Some("the-admin-token"))).await;
+    let payload = "a\u{9b}31m\u{7f}\u{202e}\u{2028}z";
+    let number = ground.dead_letter_of(&DeadLetterInfo::default(), payload).await;
+    for path in ["/api/dead-letters".to_owned(), format!("/api/dead-letters/{number}")] {
+        let request = ground.client.get(format!("{}{path}", ground.url)).bearer_auth("the-admin-token");
+        let (status, body) = answer(request).await;
+        assert_eq!(status, 200);
+        assert!(!body.contains(['\u{9b}', '\u{7f}', '\u{202e}', '\u{2028}']), "{body}");
+        let value: Value = serde_json::from_str(&body).unwrap();
+        let letter = value.pointer("/dead_letters/0").unwrap_or(&value);
+        assert_eq!(letter["payload"], payload);
+    }
+}
+
+#[tokio::test]
 async fn on_loopback_too_dead_letters_are_for_the_admin_token() {
     let open = Ground::start(local()).await;
     open.dead_letter("bad").await;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
+use shared::visible;
 
 /// A line in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,9 +31,12 @@ impl Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A name may hold a line break.
+        let file = self.file.to_string_lossy();
+        let file = visible::line(&file);
         match self.line {
-            0 => write!(formatter, "{}", self.file.display()),
-            line => write!(formatter, "{}:{line}", self.file.display()),
+            0 => write!(formatter, "{file}"),
+            line => write!(formatter, "{file}:{line}"),
         }
     }
 }

@@ -405,3 +405,9 @@ fn a_file_that_cannot_be_read_stands_in_nobodys_way_and_keeps_what_was_in_it() {
     let read = load_part(dir.path(), Some(&before), &|_| Vec::new()).unwrap();
     assert_eq!((read.triggers.len(), read.faults.len()), (1, 4));
 }
+
+#[test]
+fn a_line_break_in_the_name_of_a_file_makes_no_line_of_its_own() {
+    let position = Position { file: Path::new("a\nevents/b.yaml").into(), line: 7 };
+    assert_eq!(position.to_string(), "a\\nevents/b.yaml:7");
+}

@@ -46,10 +46,10 @@ pub(super) async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let pairs: Vec<_> = headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
-        .collect();
+    let pairs = match readable(&headers) {
+        Ok(pairs) => pairs,
+        Err(refusal) => return (StatusCode::BAD_REQUEST, refusal).into_response(),
+    };
     let event = match parse(&pairs, &body) {
         Ok(event) => event,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
@@ -88,6 +88,24 @@ pub(super) async fn receive(
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
+}
+
+/// The headers as text. Attributes may be UTF-8, although HTTP only promises ASCII; headers that say nothing about the
+/// event are not read if they are in another encoding.
+fn readable(headers: &HeaderMap) -> Result<Vec<(String, String)>, String> {
+    let mut pairs = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        match std::str::from_utf8(value.as_bytes()) {
+            Ok(text) => pairs.push((name.to_string(), text.to_owned())),
+            Err(_) if name.as_str().starts_with("ce-") || *name == header::CONTENT_TYPE => {
+                return Err(format!(
+                    "the header {name} is not UTF-8: write it in UTF-8 or percent-encode it\n"
+                ));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(pairs)
 }
 
 /// The handshake before the first post (HTTP 1.1 Web Hooks for Event Delivery, section 4). It needs no token, because

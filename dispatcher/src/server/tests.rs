@@ -208,6 +208,36 @@ async fn a_binary_event_is_on_the_bus_as_a_structured_one() {
 }
 
 #[tokio::test]
+async fn an_attribute_beyond_ascii_is_kept_and_one_that_cannot_be_read_is_named() {
+    let ground = Ground::start(local()).await;
+    let post = |extra: &[(&'static str, &[u8])]| {
+        let mut request = ground.post("/events").header("X-Other", &b"caf\xe9"[..]);
+        for name in ["specversion", "id", "source", "type"] {
+            if !extra.iter().any(|(given, _)| *given == format!("ce-{name}")) {
+                request = request.header(format!("ce-{name}"), event()[name].as_str().unwrap());
+            }
+        }
+        answer(extra.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+    };
+    for (extra, said) in [
+        (&[("ce-subject", &b"M\xfcller"[..])][..], "ce-subject is not UTF-8"),
+        (&[("ce-id", b"b\xe9")], "ce-id is not UTF-8"),
+        (&[("content-type", b"text/\xe9")], "content-type is not UTF-8"),
+        (&[("ce-subject", b"a"), ("ce-subject", b"b")], "its subject is given twice"),
+    ] {
+        let (status, text) = post(extra).await;
+        assert!(status == 400 && text.contains(said), "{status} {text}");
+    }
+    let utf8 = [("ce-id", "bé"), ("ce-subject", "Müller"), ("ce-comment", "grün")];
+    assert_eq!(post(&utf8.map(|(name, value)| (name, value.as_bytes()))).await.0, 202);
+    let delivery = ground.taken("customer-saved").await;
+    let stored: Value = serde_json::from_slice(&delivery.payload).unwrap();
+    for (name, value) in utf8 {
+        assert_eq!(stored[name.trim_start_matches("ce-")], value);
+    }
+}
+
+#[tokio::test]
 async fn the_same_event_twice_is_on_the_bus_once() {
     let ground = Ground::start(local()).await;
     for _ in 0..2 {

@@ -18,6 +18,8 @@ pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
 
 const BINARY_PREFIX: &str = "ce-";
 const BATCH: &str = "application/cloudevents-batch+json";
+/// Before the name of the format.
+const FORMATS: [&str; 2] = ["application/cloudevents+", "application/cloudevents-batch+"];
 const MAX_SHOWN_CHARACTERS: usize = 64;
 
 /// An event in structured JSON mode.
@@ -61,7 +63,15 @@ pub fn time(text: &str) -> std::result::Result<DateTime<Utc>, &'static str> {
 }
 
 fn structured_mode(content_type: &str, body: &[u8]) -> Result<Event> {
-    let batch = media_type(content_type) == BATCH;
+    let media = media_type(content_type);
+    let format = FORMATS.iter().find_map(|formats| media.strip_prefix(formats));
+    if let Some(format) = format.filter(|format| *format != "json") {
+        let format = shown(format);
+        return Err(not_an_event(&format!(
+            "its format is {format}; only JSON is read (application/cloudevents+json)"
+        )));
+    }
+    let batch = media == BATCH;
     match json(body).map_err(|why| not_an_event("it is not JSON").because(why))? {
         Value::Object(mut fields) if !batch => {
             // Sveltos ignores the case of attribute names; the specification wants lower case.
@@ -83,7 +93,11 @@ fn binary_mode(headers: &[(String, String)], content_type: &str, body: &[u8]) ->
     let mut fields = Map::new();
     for (name, value) in headers {
         if let Some(attribute) = name.to_lowercase().strip_prefix(BINARY_PREFIX) {
-            fields.insert(attribute.to_owned(), Value::String(percent_decoded(value)));
+            let earlier = fields.insert(attribute.to_owned(), Value::String(percent_decoded(value)));
+            if earlier.is_some() {
+                let attribute = shown(attribute);
+                return Err(not_an_event(&format!("its {attribute} is given twice (ce-{attribute})")));
+            }
         }
     }
     let data = if body.is_empty() {
@@ -328,6 +342,29 @@ mod tests {
         assert_eq!(event.subject(), Some("Café 100%"));
         assert_eq!(event.extension("traceparent").unwrap().to_string(), "00-x");
         assert!(matches!(event.data(), Some(Data::Json(data)) if data["a"] == 1));
+    }
+
+    #[test]
+    fn an_attribute_in_two_headers_is_named() {
+        let headers =
+            [("ce-specversion", "1.0"), ("ce-id", "i"), ("Ce-Id", "i"), ("ce-source", "s"), ("ce-type", "t")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let error = parse(&headers, b"").unwrap_err().to_string();
+        assert!(error.contains("its id is given twice (ce-id)"), "{error}");
+    }
+
+    #[test]
+    fn a_format_other_than_json_is_named() {
+        for (media, format) in [
+            ("application/cloudevents+xml", "xml"),
+            ("Application/CloudEvents+Protobuf; charset=utf-8", "protobuf"),
+            ("application/cloudevents-batch+avro", "avro"),
+        ] {
+            let headers = [("Content-Type".to_owned(), media.to_owned())];
+            let error = parse(&headers, b"<event/>").unwrap_err().to_string();
+            let said = format!("its format is {format}; only JSON is read");
+            assert!(error.contains(&said), "{error}");
+        }
     }
 
     #[test]

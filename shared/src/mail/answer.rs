@@ -32,7 +32,7 @@ enum Asks {
     Enhanced(&'static [(u16, u16)]),
     /// Any detail with one of these subjects.
     Subject(&'static [u16]),
-    /// One of these words, in an answer without an enhanced code.
+    /// One of these words in lower case, in an answer without an enhanced code. A blank is where a word begins or ends.
     Words(&'static [&'static str]),
     /// Any answer.
     Else,
@@ -83,6 +83,24 @@ const TABLE: &[(Asks, &[Stage], Class, &str)] = &[
     (Asks::Subject(&[6]), ANY, Class::Input, "the content of the mail is refused"),
     (
         Asks::Words(&[
+            "greylist",
+            "graylist",
+            "quota",
+            " full ",
+            "too many",
+            "rate limit",
+            "try again",
+            "retry in",
+            "try later",
+            "back later",
+            "temporar",
+        ]),
+        ANY,
+        Class::Unavailable,
+        "greylisting, a quota, a full mailbox or too much at once, in words alone",
+    ),
+    (
+        Asks::Words(&[
             "relay",
             "rcpthosts",
             "authenticat",
@@ -92,6 +110,10 @@ const TABLE: &[(Asks, &[Stage], Class, &str)] = &[
             "blacklist",
             "denylist",
             "spamhaus",
+            " spf ",
+            " dkim ",
+            " dmarc ",
+            " policy ",
         ]),
         ANY,
         Class::Configuration,
@@ -118,14 +140,14 @@ const TABLE: &[(Asks, &[Stage], Class, &str)] = &[
 /// The class of an unsuccessful answer, and its meaning.
 pub(super) fn about(stage: Stage, code: u16, text: &str) -> (Class, &'static str) {
     let enhanced = enhanced(text);
-    let lower = text.to_lowercase();
+    let plain = words_of(text);
     let fits = |asks: Asks| match (asks, enhanced) {
         (Asks::ForNow, Some((4, ..))) | (Asks::Else, _) => true,
         (Asks::ForNow, _) => (400..500).contains(&code),
         (Asks::Code(codes), _) => codes.contains(&code),
         (Asks::Enhanced(wanted), Some((_, subject, detail))) => wanted.contains(&(subject, detail)),
         (Asks::Subject(wanted), Some((_, subject, _))) => wanted.contains(&subject),
-        (Asks::Words(words), None) => words.iter().any(|word| lower.contains(word)),
+        (Asks::Words(words), None) => words.iter().any(|word| plain.contains(word)),
         (Asks::Enhanced(_) | Asks::Subject(_), None) | (Asks::Words(_), Some(_)) => false,
     };
     TABLE
@@ -164,9 +186,25 @@ fn codes(asks: Asks, stages: &[Stage]) -> String {
     format!(": {codes}{to}")
 }
 
-/// The enhanced status code at the beginning of a text, such as `5.7.1`. x.0.0 carries no information and is ignored.
+/// The words in lower case with one blank around each, without addresses: `quota@x.io` is no quota.
+fn words_of(text: &str) -> String {
+    let without_addresses: Vec<_> = text.split_whitespace().filter(|word| !word.contains('@')).collect();
+    let lower = without_addresses.join(" ").to_lowercase();
+    let words: Vec<_> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    format!(" {} ", words.join(" "))
+}
+
+/// The enhanced status code at the beginning of a text, such as `5.7.1`, or one with a `#` later, such as `(#5.7.1)`.
+/// x.0.0 carries no information and is ignored.
 fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
-    let mut parts = text.split_whitespace().next()?.splitn(3, '.').map(|part| part.parse::<u16>().ok());
+    let mut words = text.split_whitespace();
+    let first = words.next().and_then(code);
+    first.or_else(|| words.filter(|word| word.contains('#')).find_map(code))
+}
+
+fn code(word: &str) -> Option<(u16, u16, u16)> {
+    let word = word.trim_matches(|c| "(#):,;[]<>.".contains(c));
+    let mut parts = word.splitn(3, '.').map(|part| part.parse::<u16>().ok());
     match (parts.next()??, parts.next()??, parts.next()??) {
         (_, 0, 0) => None,
         (class @ (2 | 4 | 5), subject, detail) => Some((class, subject, detail)),
@@ -192,6 +230,14 @@ mod tests {
             (Recipient, 552, "5.2.2 Mailbox full", 75),
             (Recipient, 552, "Requested mail action aborted: exceeded storage allocation", 75),
             (Data, 554, "5.3.1 Mail system full", 75),
+            (Recipient, 550, "Greylisted, please retry in 300 seconds", 75),
+            (Recipient, 550, "Mailbox quota exceeded", 75),
+            (Recipient, 550, "Too many connections from your IP", 75),
+            (Recipient, 550, "sorry, the mailbox is full (#5.2.2)", 75),
+            (Recipient, 550, "The mailbox is full.", 75),
+            (Recipient, 550, "5.2.2, over quota", 75),
+            (Recipient, 550, "[5.2.2] over the limit", 75),
+            (Greeting, 554, "Please try again later", 75),
             (Data, 452, "4.3.1 Insufficient system storage", 75),
             // Our configuration.
             (Greeting, 554, "5.7.1 Service unavailable; client host blocked", 78),
@@ -214,6 +260,10 @@ mod tests {
             (Recipient, 554, "Transaction failed", 78),
             (Data, 550, "5.7.26 This mail is unauthenticated", 78),
             (Data, 554, "5.4.6 Too many hops", 78),
+            (Recipient, 550, "SPF check failed", 78),
+            (Recipient, 550, "refused due to the sender's DMARC policy", 78),
+            (Recipient, 550, "<a@x.io>: on the block-list of spam", 78),
+            (Greeting, 550, "HELO is not a fully qualified name", 78),
             // The event.
             (Recipient, 550, "5.1.1 <a@x.io>: User unknown in virtual mailbox table", 65),
             (Recipient, 550, "5.4.1 Recipient address rejected: Access denied", 65),
@@ -221,6 +271,8 @@ mod tests {
             (Recipient, 556, "5.1.10 Recipient address has null MX", 65),
             (Recipient, 550, "5.2.1 Mailbox disabled", 65),
             (Recipient, 550, "No such user here", 65),
+            (Recipient, 550, "<quota-policy@relay.io>: no such user", 65),
+            (Recipient, 550, "#5.1.1 unknown", 65),
             (Recipient, 553, "Requested action not taken: mailbox name not allowed", 65),
             (Recipient, 550, "5.0.0 something", 65),
             (Data, 552, "5.3.4 Message size exceeds fixed limit", 65),
@@ -238,7 +290,7 @@ mod tests {
         let stages = ANY;
         let texts = [
             "4.2.0", "5.1.8", "5.2.2", "5.3.5", "5.7.1", "5.5.4", "5.1.1", "5.4.1", "5.3.4", "5.6.0",
-            "no relay", "", "5.1.4",
+            "no relay", "quota", "", "5.1.4",
         ];
         let codes = [450, 500, 535, 550, 552, 554];
         let mut met = std::collections::BTreeSet::new();

@@ -290,6 +290,12 @@ impl Settings {
             return error;
         }
         let cause = error.to_string();
+        // A server that hangs up may be busy. The greeting of another protocol stays what it is.
+        if stage == Stage::Greeting && error.is_response() && !cause.contains("incomplete response") {
+            let message =
+                format!("{server} does not speak SMTP on this port: correct SMTP_PORT or SMTP_SERVER");
+            return Error::configuration(message).because(cause);
+        }
         let Some(code) = error.status() else {
             let class = if error.is_client() { Class::Configuration } else { Class::Unavailable };
             return Error::of(class, format!("cannot talk to {server}")).because(cause);
@@ -330,4 +336,38 @@ async fn talk(
     hello: &ClientId,
 ) -> std::result::Result<AsyncSmtpConnection, SmtpError> {
     AsyncSmtpConnection::connect_with_transport(Box::new(conversation), hello).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::config::{Environment, Variables as _};
+
+    #[tokio::test]
+    async fn a_server_of_another_protocol_is_told_from_one_that_is_busy() {
+        for (greeting, exit) in [
+            ("+OK POP3 ready\r\n", 78),
+            ("* OK IMAP4rev1 ready\r\n", 78),
+            ("HTTP/1.1 400 Bad Request\r\n\r\n", 78),
+            ("SSH-2.0-OpenSSH_9.9\r\n", 78),
+            ("421 too busy\r\n", 75),
+            ("", 75),
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port().to_string();
+            let pairs = [("SMTP_SERVER", "127.0.0.1".to_owned()), ("SMTP_PORT", port)];
+            let settings = Settings::new(Variables::read(&Environment::from_pairs(pairs)).unwrap()).unwrap();
+            let server = async {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                connection.write_all(greeting.as_bytes()).await.unwrap();
+                connection.shutdown().await.unwrap();
+            };
+            let (asked, ()) = tokio::join!(settings.connect(), server);
+            let error = asked.err().unwrap();
+            assert_eq!(error.class().exit_code(), exit, "{greeting}: {error}");
+            assert_eq!(error.to_string().contains("SMTP_PORT"), exit == 78, "{greeting}: {error}");
+        }
+    }
 }

@@ -84,17 +84,15 @@ pub struct Post {
 impl Endpoint {
     /// Checks the address.
     pub fn new(variable: &'static str, url: &Secret, token: Option<Secret>) -> Result<Self> {
-        let parsed = Url::parse(url.expose())
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let parsed = address(url.expose()).filter(|url| matches!(url.scheme(), "http" | "https"));
         // The address may contain a secret (webhooks do), so only name the variable.
-        let address = parsed
+        let valid = parsed
             .ok_or_else(|| Error::configuration(format!("{variable} is not an http or https address")))?;
         // A password with a slash ends the host too early.
         let after_host =
             url.expose().split_once("://").and_then(|(_, rest)| rest.split_once(['/', '?', '#', '\\']));
         let shows_host = after_host.is_none_or(|(_, rest)| !rest.contains('@'));
-        Ok(Self { variable, url: address, token, yes: None, shows_host })
+        Ok(Self { variable, url: valid, token, yes: None, shows_host })
     }
 
     /// The same, for a service whose answer is a success only if it contains this.
@@ -134,9 +132,8 @@ impl Post {
     /// is a failure, whatever its status is.
     /// status.
     pub async fn send(&self) -> Result<Option<String>> {
-        let (status, body) =
+        let (status, answer) =
             self.client.exchange(&self.to, JSON, Some(&self.key), self.body.to_string()).await?;
-        let answer = Answer::read(&body);
         let unusable = |words: &str| {
             let message = format!("{} answered {status}, but {words}", self.to.shown());
             Error::unavailable(message).because(answer.words())
@@ -177,22 +174,22 @@ impl Client {
     /// Hands an event to a dispatcher. Only status 202 means that the event is stored; any other success comes from
     /// something else.
     pub async fn publish(&self, to: &Endpoint, content_type: &str, key: &str, body: String) -> Result<()> {
-        let (status, body) = self.exchange(to, content_type, Some(key), body).await?;
+        let (status, answer) = self.exchange(to, content_type, Some(key), body).await?;
         if status == StatusCode::ACCEPTED {
             return Ok(());
         }
         let message = format!("{} answered {status}: a dispatcher that keeps an event says 202", to.shown());
-        Err(Error::unavailable(message).because(Answer::read(&body).words()))
+        Err(Error::unavailable(message).because(answer.words()))
     }
 
-    /// Posts a body of any type. Returns status and bytes of a 2xx answer.
+    /// Posts a body of any type. Returns status and body of a 2xx answer.
     async fn exchange(
         &self,
         to: &Endpoint,
         content_type: &str,
         key: Option<&str>,
         body: String,
-    ) -> Result<(StatusCode, Vec<u8>)> {
+    ) -> Result<(StatusCode, Answer)> {
         let mut request = self.client.post(to.url.clone()).header(CONTENT_TYPE, content_type).body(body);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
@@ -215,24 +212,35 @@ impl Client {
             }
         }
         if status.is_success() {
-            return Ok((status, bytes));
+            return Ok((status, Answer::received(&headers, &bytes)));
+        }
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && self.proxies.asked_for(&to.url).is_some() {
+            return Err(self.wants_login(to));
         }
         Err(refusal(to, status, &headers, &bytes))
     }
 
-    fn failed(&self, to: &Endpoint, error: reqwest::Error) -> Error {
+    /// The address, and the proxy before it.
+    fn whom(&self, to: &Endpoint) -> String {
         let proxy = self.proxies.asked_for(&to.url);
         let through = proxy.map(|name| format!(" through the proxy of {name}")).unwrap_or_default();
-        let whom = format!("{}{through}", to.shown());
+        format!("{}{through}", to.shown())
+    }
+
+    fn wants_login(&self, to: &Endpoint) -> Error {
+        Error::configuration(format!("cannot reach {}: it wants a user and a password", self.whom(to)))
+    }
+
+    fn failed(&self, to: &Endpoint, error: reqwest::Error) -> Error {
+        let whom = self.whom(to);
         // An error of reqwest shows the whole address, which may contain a secret.
         let error = error.without_url();
         if let Some(error) = tls::failure(&whom, &error, REMEDY) {
             return error;
         }
-        let is_login = proxy.is_some() && format!("{error:?}").contains("ProxyAuthRequired");
-        if is_login {
-            return Error::configuration(format!("cannot reach {whom}: it wants a user and a password"))
-                .because(error);
+        let has_proxy = self.proxies.asked_for(&to.url).is_some();
+        if has_proxy && format!("{error:?}").contains("ProxyAuthRequired") {
+            return self.wants_login(to).because(error);
         }
         if to.url.scheme() == "http" && format!("{error:?}").contains("Parse(Version)") {
             return Error::configuration(format!("{whom} does not speak HTTP on this port: {ENCRYPTED}"))
@@ -247,6 +255,14 @@ impl Client {
         }
         Error::unavailable(format!("cannot reach {whom}")).because(error)
     }
+}
+
+/// An address with a host. Port 0 and an empty host, as in `http:///path`, are mistakes, although the library reads
+/// them.
+fn address(text: &str) -> Option<Url> {
+    let (_, rest) = text.split_once("://")?;
+    let url = Url::parse(text).ok()?;
+    (url.has_host() && !rest.starts_with(['/', '\\']) && url.port() != Some(0)).then_some(url)
 }
 
 /// The id of what was created, a text or a number in the first of these fields; at most 128 characters.
@@ -272,7 +288,7 @@ fn refusal(to: &Endpoint, status: StatusCode, headers: &HeaderMap, body: &[u8]) 
     let moved =
         target.map(|target| format!(": it is now at {}", without_secrets(&target))).unwrap_or_default();
     let (class, _) = status::about(status.as_u16());
-    let words = Answer::read(body).words();
+    let words = Answer::received(headers, body).words();
     // The words of nginx, Apache and Go: "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an
     // SSL-enabled server port", "Client sent an HTTP request to an HTTPS server".
     let page = String::from_utf8_lossy(body);
@@ -374,6 +390,27 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_proxy_that_wants_a_login_is_named() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = listener.local_addr().unwrap().to_string();
+        let environment = crate::config::Environment::from_pairs([("HTTP_PROXY", proxy)]);
+        let client = Client::new(&Settings::read(&environment).unwrap()).unwrap();
+        let to = endpoint("CRM_API_URL", "http://vendor.invalid/").unwrap();
+        let server = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let _ = connection.read(&mut [0; 4096]).await.unwrap();
+            let answer = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+            connection.write_all(answer).await.unwrap();
+        };
+        let (asked, ()) = tokio::join!(client.exchange(&to, JSON, None, String::new()), server);
+        let error = asked.unwrap_err();
+        assert_eq!(error.class().exit_code(), 78);
+        let said = "through the proxy of HTTP_PROXY: it wants a user and a password";
+        assert!(error.to_string().contains(said), "{error}");
+    }
+
     #[test]
     fn an_answer_names_what_it_made_by_a_text_or_a_number() {
         let id = |answer| answered_id(&answer, &["order_id", "id"]);
@@ -385,7 +422,17 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_a_configuration_error() {
-        for bad in ["", "vendor", "ftp://vendor", "http://", "file:///etc/passwd"] {
+        for bad in [
+            "",
+            "vendor",
+            "ftp://vendor",
+            "http://",
+            "file:///etc/passwd",
+            "http://h:0/",
+            "http:///o",
+            "http:/o",
+            "https://\\o",
+        ] {
             let error = endpoint("CRM_API_URL", bad).unwrap_err();
             assert_eq!(error.to_string(), "CRM_API_URL is not an http or https address");
         }

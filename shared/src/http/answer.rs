@@ -8,8 +8,13 @@
 //! only count where no field says more, and fields deep inside only if they are clear.
 
 use std::borrow::Cow;
+use std::io::Read as _;
 
+use flate2::read::GzDecoder;
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
+
+use super::MAX_ANSWER_BYTES;
 
 use crate::config::FromText;
 use crate::error::Class;
@@ -170,17 +175,29 @@ const MAX_SHOWN_CHARACTERS: usize = 200;
 /// How deeply an actual answer may be nested.
 const MAX_DEPTH: usize = 6;
 
+/// The first bytes of what gzip has packed.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
 /// The body of an answer, as far as it is understood.
+#[derive(Debug)]
 pub(super) struct Answer {
     text: String,
     json: Option<Value>,
+    /// Whether the text only says why the body cannot be read.
+    is_packed: bool,
 }
 
 impl Answer {
-    pub(super) fn read(body: &[u8]) -> Self {
+    /// The client library has unpacked what it knows, and then removed the header.
+    pub(super) fn received(headers: &HeaderMap, body: &[u8]) -> Self {
+        unpacked(headers, body)
+            .map_or_else(|why| Self { text: why, json: None, is_packed: true }, |body| Self::read(&body))
+    }
+
+    fn read(body: &[u8]) -> Self {
         let text = crate::config::trimmed(&decoded(body)).to_owned();
         let json = if text.is_empty() { Some(Value::Null) } else { serde_json::from_str(&text).ok() };
-        Self { text, json }
+        Self { text, json, is_packed: false }
     }
 
     /// Its JSON; null if it is empty or text.
@@ -195,6 +212,12 @@ impl Answer {
 
     /// Its first words, for an error.
     pub(super) fn words(&self) -> String {
+        let has = |wanted: fn(char) -> bool| self.text.chars().any(wanted);
+        let is_binary = has(|c| c == '\0')
+            || (has(|c| c == char::REPLACEMENT_CHARACTER) && has(|c| c.is_control() && !c.is_whitespace()));
+        if is_binary {
+            return "binary data".to_owned();
+        }
         self.text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN_CHARACTERS).collect()
     }
 
@@ -202,6 +225,7 @@ impl Answer {
     pub(super) fn refusal(&self) -> Option<Class> {
         let says_no = match &self.json {
             Some(json) => says_no(json, 0),
+            None if self.is_packed => false,
             None if self.text.starts_with('<') || self.text.contains("<html") => {
                 // A page of a proxy or a login has answered instead of the service, unless it is a yes in tags.
                 let words = without_tags(&self.text).to_lowercase();
@@ -211,6 +235,34 @@ impl Answer {
             None => is_no(&self.text),
         };
         says_no.then(|| about(&self.text))
+    }
+}
+
+/// The body without the packing that the library does not know, or why it cannot be read.
+fn unpacked<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Cow<'a, [u8]>, String> {
+    let encodings: Vec<_> = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    let encoding = String::from_utf8_lossy(&encodings.join(&b", "[..])).trim().to_ascii_lowercase();
+    match encoding.as_str() {
+        _ if body.is_empty() => Ok(body.into()),
+        "" | "identity" if body.starts_with(GZIP) => {
+            Err("its body is packed with gzip once more than its Content-Encoding says".to_owned())
+        }
+        "" | "identity" => Ok(body.into()),
+        // Another name of gzip (RFC 9110, 8.4.1.3); the library only knows the one in lower case.
+        "gzip" | "x-gzip" => {
+            let mut plain = Vec::new();
+            let read = GzDecoder::new(body).take(MAX_ANSWER_BYTES as u64 + 1).read_to_end(&mut plain);
+            match read {
+                Ok(count) if count <= MAX_ANSWER_BYTES => Ok(plain.into()),
+                Ok(_) => Err(format!("its body has more than {MAX_ANSWER_BYTES} bytes")),
+                Err(error) => {
+                    Err(format!("its body is not the gzip that its Content-Encoding says: {error}"))
+                }
+            }
+        }
+        other => {
+            Err(format!("its body is packed (Content-Encoding: {other}), and only gzip and deflate are read"))
+        }
     }
 }
 
@@ -488,6 +540,7 @@ impl GoodAnswer {
     pub(super) fn is_in(&self, answer: &Answer) -> bool {
         match self {
             Self::Any => true,
+            Self::Text(_) if answer.is_packed => false,
             Self::Text(text) => answer.text.contains(text),
             Self::Field(pointer, value) => answer.json().pointer(pointer).is_some_and(|found| match found {
                 Value::String(text) => text == value,
@@ -670,6 +723,43 @@ mod tests {
             let answer = Answer::read(&body);
             assert!(answer.refusal().is_none() && answer.json()["id"] == "u16", "{:?}", answer.text);
         }
+    }
+
+    #[test]
+    fn a_packed_body_is_unpacked_or_told_by_its_packing_and_never_shown() {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packer, br#"{"id":"A"}"#).unwrap();
+        let gzip = packer.finish().unwrap();
+        let received = |encodings: &[&str], body: &[u8]| {
+            let headers = encodings.iter().map(|one| (CONTENT_ENCODING, one.parse().unwrap()));
+            Answer::received(&headers.collect(), body)
+        };
+        for encoding in ["x-gzip", "GZIP", " X-Gzip "] {
+            assert_eq!(received(&[encoding], &gzip).json()["id"], "A", "{encoding}");
+        }
+        assert_eq!(received(&["identity"], br#"{"id":"A"}"#).json()["id"], "A");
+        assert!(!received(&["br"], b"").is_text());
+        for (encodings, body, said) in [
+            (
+                &["br"][..],
+                &b"\x0b\x05\x80{}"[..],
+                "(Content-Encoding: br), and only gzip and deflate are read",
+            ),
+            (&["gzip, gzip"], &gzip, "(Content-Encoding: gzip, gzip)"),
+            (&["gzip", "br"], &gzip, "(Content-Encoding: gzip, br)"),
+            (&[], &gzip, "packed with gzip once more than its Content-Encoding says"),
+            (&["x-gzip"], b"{}", "not the gzip that its Content-Encoding says"),
+            (&[], b"\x89PNG\r\n\x1a\n\xff", "binary data"),
+            (&[], b"a\0b", "binary data"),
+        ] {
+            let answer = received(encodings, body);
+            assert!(answer.is_text() && answer.words().contains(said), "{}", answer.words());
+            assert_eq!(answer.refusal(), None, "{said}");
+        }
+        let bomb = vec![b' '; MAX_ANSWER_BYTES * 2];
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut packer, &bomb).unwrap();
+        assert!(received(&["x-gzip"], &packer.finish().unwrap()).words().contains("more than"));
     }
 
     #[test]

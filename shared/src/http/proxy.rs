@@ -1,6 +1,8 @@
 //! The proxies of the usual variables: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower
 //! case. Never for loopback.
 
+use std::net::IpAddr;
+
 use reqwest::{NoProxy, Proxy, Url};
 
 use crate::config::{Described, Environment, Secret, Variables};
@@ -41,10 +43,11 @@ impl Variables for Proxies {
             Ok(None)
         };
         let given = environment.given("NO_PROXY")?.or(environment.given("no_proxy")?).unwrap_or_default();
+        let given: Vec<_> = given.split(',').map(entry).collect();
         Ok(Self {
             plain: one(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])?,
             encrypted: one(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?,
-            except: format!("{LOOPBACK},{given}"),
+            except: format!("{LOOPBACK},{}", given.join(",")),
         })
     }
 }
@@ -71,22 +74,50 @@ impl Proxies {
     pub(super) fn asked_for(&self, url: &Url) -> Option<&'static str> {
         let given = if url.scheme() == "https" { &self.encrypted } else { &self.plain };
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let loopback = host == "localhost"
-            || host.ends_with(".localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        let excepted =
-            self.except.split(',').map(|entry| entry.trim().trim_start_matches('.')).any(|entry| {
-                entry == "*" || host == entry || (!entry.is_empty() && host.ends_with(&format!(".{entry}")))
-            });
-        given.as_ref().map(|(name, _)| *name).filter(|_| !loopback && !excepted)
+        let excepted = self.except.split(',').map(|entry| entry.trim_start_matches('.')).any(|entry| {
+            match host.parse::<IpAddr>() {
+                Ok(host) => is_in(host, entry),
+                Err(_) if entry.is_empty() => false,
+                Err(_) => entry == "*" || host == entry || host.ends_with(&format!(".{entry}")),
+            }
+        });
+        given.as_ref().map(|(name, _)| *name).filter(|_| !excepted)
     }
+}
+
+/// An entry of `NO_PROXY` in the form that the library understands: `*.Vendor.example:80` is `vendor.example`.
+fn entry(given: &str) -> String {
+    let entry = given.trim();
+    if entry == "*" {
+        return "*,0.0.0.0/0,::/0".to_owned();
+    }
+    if entry.is_empty() || entry.contains('/') || entry.parse::<IpAddr>().is_ok() {
+        return entry.to_owned();
+    }
+    let name = entry.strip_prefix('*').unwrap_or(entry).trim_start_matches('.');
+    let url = Url::parse(&format!("http://{name}")).ok();
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or(name);
+    host.trim_matches(['[', ']']).trim_end_matches('.').to_owned()
+}
+
+/// Whether the address is this one, or in this network, such as `10.0.0.0/8`.
+fn is_in(host: IpAddr, entry: &str) -> bool {
+    let (network, length) = entry.split_once('/').unwrap_or((entry, "128"));
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    let (Ok(network), Ok(length)) = (network.parse::<IpAddr>(), length.parse::<u32>()) else { return false };
+    let ((host_bits, _), (network_bits, most)) = (bits(host), bits(network));
+    let shift = 128 - length.min(most);
+    let upper = |bits: u128| bits.checked_shr(shift).unwrap_or(0);
+    host.is_ipv4() == network.is_ipv4() && upper(host_bits) == upper(network_bits)
 }
 
 /// Adds the scheme if it is missing. Only proxies that speak HTTP.
 fn address(name: &str, text: &str) -> Result<Secret> {
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let url = Url::parse(&text).ok().filter(Url::has_host);
-    let url = url.ok_or_else(|| {
+    let url = super::address(&text).ok_or_else(|| {
         Error::configuration(format!("{name} is not the address of a proxy, such as http://proxy:3128"))
     })?;
     match url.scheme() {
@@ -126,9 +157,36 @@ mod tests {
             assert_eq!(asked(&both, local), None, "{local}");
         }
         assert_eq!(asked(&[], "http://vendor"), None);
-        for except in ["vendor.corp", ".corp", "other, corp", "*"] {
+        for except in [
+            "vendor.corp",
+            ".corp",
+            "other, corp",
+            "*",
+            "*.corp",
+            "Vendor.CORP",
+            "a.b, vendor.corp:80",
+            "vendor.corp.",
+        ] {
             let pairs = [("HTTP_PROXY", "proxy:3128"), ("NO_PROXY", except)];
             assert_eq!(asked(&pairs, "http://vendor.corp/orders"), None, "{except}");
+        }
+        for (except, direct) in [
+            ("10.0.0.0/8", true),
+            ("10.1.2.3:80", true),
+            ("10.1.2.3", true),
+            ("*", true),
+            ("10.2.0.0/16", false),
+        ] {
+            let pairs = [("HTTP_PROXY", "proxy:3128"), ("NO_PROXY", except)];
+            assert_eq!(asked(&pairs, "http://10.1.2.3/").is_none(), direct, "{except}");
+        }
+        for except in ["[fd00::1]:80", "fd00::1", "fd00::/8"] {
+            let pairs = [("HTTP_PROXY", "proxy:3128"), ("NO_PROXY", except)];
+            assert_eq!(asked(&pairs, "http://[fd00::1]/"), None, "{except}");
+        }
+        for except in ["", ",", "endor.corp", "*.other"] {
+            let pairs = [("HTTP_PROXY", "proxy:3128"), ("NO_PROXY", except)];
+            assert_eq!(asked(&pairs, "http://vendor.corp/"), Some("HTTP_PROXY"), "{except}");
         }
         assert_eq!(read(&both).unwrap().for_client().unwrap().len(), 2);
     }
@@ -139,6 +197,7 @@ mod tests {
             ("HTTPS_PROXY", "socks5://u:hunter2@proxy:1080", "SOCKS"),
             ("HTTP_PROXY", "ftp://u:hunter2@proxy", "neither an http nor an https address"),
             ("ALL_PROXY", "http://", "is not the address of a proxy"),
+            ("HTTP_PROXY", "proxy:0", "is not the address of a proxy"),
         ] {
             let error = read(&[(name, text)]).unwrap_err();
             let text = error.to_string();

@@ -155,6 +155,12 @@ impl Settings {
         Ok(prefix)
     }
 
+    /// The variable that names another JetStream than that of the account, with its value.
+    pub fn other_jetstream(&self) -> Option<String> {
+        let named = |name: &str, value: &Option<String>| Some(format!("{name}={}", value.as_ref()?));
+        named("NATS_JS_DOMAIN", &self.js_domain).or_else(|| named("NATS_JS_API_PREFIX", &self.js_api_prefix))
+    }
+
     /// Checks what can be checked without a connection.
     pub fn check(&self) -> Result<()> {
         let is_bad =

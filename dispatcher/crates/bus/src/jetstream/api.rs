@@ -40,6 +40,8 @@ pub(super) struct Api {
     pub(super) address: String,
     /// The prefix of the API's subjects: `$JS.API`, unless another domain or account has it.
     pub(super) prefix: String,
+    /// The setting of the prefix, if there is one.
+    pub(super) elsewhere: Option<String>,
     /// What this connection is not permitted to do, in the server's words.
     pub(super) violations: Violations,
 }
@@ -234,11 +236,17 @@ impl Api {
                 error.to_string().split_once(": ").map_or("", |(_, sizes)| sizes)
             )),
             RequestErrorKind::InvalidSubject => Error::Refused(format!("{what:?} is not a NATS subject")),
-            RequestErrorKind::NoResponders => Error::Unavailable(format!(
-                "NATS at {} answers, but JetStream does not ({what}): enable it with `jetstream {{}}` in the server's \
-                 configuration or the flag -js, or wait for it",
-                self.address
-            )),
+            RequestErrorKind::NoResponders => {
+                let remedy = match &self.elsewhere {
+                    Some(setting) => format!("correct {setting} if the server does not have it"),
+                    None => "enable it with `jetstream {}` in the server's configuration or the flag -js"
+                        .to_owned(),
+                };
+                Error::Unavailable(format!(
+                    "NATS at {} answers, but JetStream does not ({what}): {remedy}, or wait for it",
+                    self.address
+                ))
+            }
             RequestErrorKind::TimedOut | RequestErrorKind::Other if !self.connected() => self.disconnected(),
             RequestErrorKind::TimedOut | RequestErrorKind::Other => {
                 Error::Unavailable(format!("NATS at {} does not answer in time: {what}", self.address))

@@ -17,13 +17,14 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub(super) async fn connect(settings: &Settings) -> Result<Api> {
     let nats = settings.nats()?;
     let (servers, address, prefix) = (nats.servers()?, nats.shown()?, nats.api_prefix()?);
+    let elsewhere = nats.other_jetstream();
     let start = Instant::now();
     let mut pauses = Pauses::new(Duration::from_millis(100), PAUSE);
     loop {
         let violations = Violations::default();
         let problem = match options(settings, &nats, &violations)?.connect(servers.clone()).await {
             Ok(client) => {
-                let api = Api { client, address, prefix, violations };
+                let api = Api { client, address, prefix, elsewhere, violations };
                 return answers(&api, start, settings.nats_connect_timeout).await.map(|()| api);
             }
             Err(error) => nats.connect_error(error),

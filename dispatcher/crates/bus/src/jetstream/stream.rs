@@ -277,7 +277,15 @@ async fn create(api: &Api, config: &Value) -> Result<()> {
              stream, or set NATS_STREAM to it",
             config["subjects"]
         ))),
-        Err(refusal) => Err(refusal.error(&format!("to create stream {name}"))),
+        Err(refusal) => {
+            let about_replicas = refusal.description.contains("replicas");
+            let setting = if about_replicas {
+                format!(" with NATS_REPLICAS={}", config["num_replicas"])
+            } else {
+                String::new()
+            };
+            Err(refusal.error(&format!("to create stream {name}{setting}")))
+        }
     }
 }
 

@@ -432,11 +432,15 @@ async fn a_right_that_is_missing_is_reported_in_the_servers_words() {
 }
 
 #[tokio::test]
-async fn replicas_without_a_cluster_are_a_mistake_of_the_settings() {
+async fn replicas_that_the_server_cannot_have_are_a_mistake_of_the_settings() {
     let server = Server::start();
-    let settings = Settings { nats_replicas: 3, ..Settings::jetstream(server.address()) };
-    let error = open(&settings).await.unwrap().ensure_subjects(&subjects()).await.unwrap_err();
-    assert!(matches!(&error, Error::Configuration(text) if text.contains("replicas")), "{error:?}");
+    // Without a cluster, and more than any cluster keeps.
+    for nats_replicas in [3, 7] {
+        let settings = Settings { nats_replicas, ..Settings::jetstream(server.address()) };
+        let error = open(&settings).await.unwrap().ensure_subjects(&subjects()).await.unwrap_err();
+        let said = format!("NATS_REPLICAS={nats_replicas}");
+        assert!(matches!(&error, Error::Configuration(text) if text.contains(&said)), "{error:?}");
+    }
 }
 
 #[tokio::test]
@@ -572,7 +576,8 @@ async fn another_domain_and_the_prefix_of_its_api_are_asked() {
         nats_connect_timeout: Duration::from_secs(1),
         ..Settings::jetstream(server.address())
     };
-    assert!(open(&wrong).await.unwrap_err().to_string().contains("JetStream does not"), "of another domain");
+    let error = open(&wrong).await.unwrap_err().to_string();
+    assert!(error.contains("JetStream does not") && error.contains("NATS_JS_DOMAIN=other"), "{error}");
 }
 
 #[tokio::test]

@@ -58,6 +58,18 @@ fn one(container: &Node<'_>, volumes: &Volumes<'_>, faults: &mut Faults) {
     container.get("imagePullPolicy").one_of(&["Always", "IfNotPresent", "Never"], faults);
     container.get("terminationMessagePolicy").one_of(&["File", "FallbackToLogsOnError"], faults);
     container.get("restartPolicy").one_of(&["Always", "Never", "OnFailure"], faults);
+    for rule in container.get("restartPolicyRules").items() {
+        let action = rule.get("action");
+        action.required(faults);
+        action.one_of(&["", "Restart"], faults);
+    }
+    for policy in container.get("resizePolicy").items() {
+        let (resource, restart) = (policy.get("resourceName"), policy.get("restartPolicy"));
+        resource.required(faults);
+        resource.one_of(&["", "cpu", "memory"], faults);
+        restart.required(faults);
+        restart.one_of(&["", "NotRequired", "RestartContainer"], faults);
+    }
     variables(container, faults);
     resources(&container.get("resources"), faults);
     mounts(container, volumes, faults);
@@ -102,6 +114,9 @@ fn variables(container: &Node<'_>, faults: &mut Faults) {
     }
 }
 
+const BYTE_UNITS: [&str; 13] =
+    ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+
 const POD_FIELDS: [&str; 9] = [
     "metadata.name",
     "metadata.namespace",
@@ -143,7 +158,16 @@ pub(super) fn resource_field(reference: &Node<'_>, faults: &mut Faults) {
         &resource,
         "must be limits or requests of cpu, memory or ephemeral-storage",
     );
-    quantity(&reference.get("divisor"), faults);
+    divisor(&reference.get("divisor"), name.unwrap_or_default(), faults);
+}
+
+/// A unit. Zero stands for 1.
+fn divisor(divisor: &Node<'_>, resource: &str, faults: &mut Faults) {
+    let units = if resource == "cpu" { &["1m", "1"][..] } else { &BYTE_UNITS };
+    let Some(amount) = quantity(divisor, faults) else { return };
+    let is_unit = amount == Quantity::ZERO || units.iter().any(|unit| Quantity::parse(unit) == Some(amount));
+    let is_told = amount.is_negative() || resource.is_empty();
+    faults.add_unless(is_unit || is_told, divisor, &format!("must be {}", units.join(" or ")));
 }
 
 /// The quantity; reports a problem if it is invalid or negative.

@@ -9,6 +9,8 @@ pub(super) struct Quantity(i128);
 const SCALE: i128 = 1_000_000_000;
 
 impl Quantity {
+    pub(super) const ZERO: Self = Self(0);
+
     /// Reads it as Kubernetes does; `None` if it is not a quantity.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (sign, unsigned) = match text.as_bytes().first()? {

@@ -9,6 +9,7 @@ mod event_file;
 pub mod explain;
 mod healthcheck;
 mod migrate;
+mod number;
 pub mod output;
 mod partner;
 pub mod planning;
@@ -98,12 +99,12 @@ pub fn main_with_workers(workers: &[&str]) -> ExitCode {
         Ok(environment) => environment,
         Err(error) => return failed(&error),
     };
-    let command = secret_defaults::with_environment(Arguments::command(), &environment);
-    let parsed = command.try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    let line: Vec<_> = std::env::args_os().collect();
+    let parsed = secret_defaults::parse(Arguments::command(), &environment, &line)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
-            let error = secret_defaults::without_value(error);
             drop(error.print());
             return if error.use_stderr() {
                 ExitCode::from(&Error::configuration("usage"))

@@ -45,6 +45,8 @@ mod cluster {
 
     use backend::kubernetes::{Access, Limits};
 
+    use super::super::number::{MOST, whole};
+
     /// Where the cluster is.
     #[derive(Clone, Debug, Default, clap::Args)]
     pub struct AccessArguments {
@@ -67,13 +69,13 @@ mod cluster {
     #[expect(clippy::struct_field_names, reason = "the names are those of the options")]
     pub struct LimitArguments {
         /// Calls to the API server per second, on average at most
-        #[arg(long, env = "DISPATCHER_KUBE_QPS", default_value = "500", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Kubernetes")]
+        #[arg(long, env = "DISPATCHER_KUBE_QPS", default_value = "500", value_parser = whole(1..=u32::MAX), help_heading = "Kubernetes")]
         kube_qps: u32,
         /// Calls to the API server at once after a pause, at most
-        #[arg(long, env = "DISPATCHER_KUBE_BURST", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Kubernetes")]
+        #[arg(long, env = "DISPATCHER_KUBE_BURST", default_value = "1000", value_parser = whole(1..=u32::MAX), help_heading = "Kubernetes")]
         kube_burst: u32,
         /// Seconds between lists of all Jobs, in case a watch receives nothing any more
-        #[arg(long, env = "DISPATCHER_KUBE_RELIST", default_value = "300", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Kubernetes")]
+        #[arg(long, env = "DISPATCHER_KUBE_RELIST", default_value = "300", value_parser = whole(1..=MOST), help_heading = "Kubernetes")]
         kube_relist: u64,
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bus::{Access, Bus, Secret, Settings};
 use shared::error::{Error, Result};
 
+use super::number::{seconds, whole};
+
 /// Which bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum BusName {
@@ -74,19 +76,19 @@ pub(super) struct BusArguments {
     #[arg(long, env = "NATS_ADD_SUBJECTS", help_heading = "Bus")]
     nats_add_subjects: bool,
     /// Seconds to wait for NATS at the start
-    #[arg(long, env = "NATS_CONNECT_TIMEOUT", default_value = "60", value_parser = seconds, help_heading = "Bus")]
+    #[arg(long, env = "NATS_CONNECT_TIMEOUT", default_value = "60", value_parser = seconds(0.0), help_heading = "Bus")]
     nats_connect_timeout: Duration,
     /// Copies of the stream in a NATS cluster, when it is created
-    #[arg(long, env = "NATS_REPLICAS", default_value = "1", help_heading = "Bus")]
+    #[arg(long, env = "NATS_REPLICAS", default_value = "1", value_parser = whole(1..=5_u8), help_heading = "Bus")]
     nats_replicas: u8,
     /// Seconds that the stream keeps messages, when it is created; 0 is for ever
-    #[arg(long, env = "NATS_MAX_AGE", default_value = "0", value_parser = seconds, help_heading = "Bus")]
+    #[arg(long, env = "NATS_MAX_AGE", default_value = "0", value_parser = seconds(0.0), help_heading = "Bus")]
     nats_max_age: Duration,
     /// Seconds inside which a second message with the same id is dropped; at least 120
-    #[arg(long, env = "BUS_DUPLICATE_WINDOW", default_value = "120", value_parser = seconds, help_heading = "Bus")]
+    #[arg(long, env = "BUS_DUPLICATE_WINDOW", default_value = "120", value_parser = seconds(0.0), help_heading = "Bus")]
     duplicate_window: Duration,
     /// Seconds after which a message comes again whose dispatcher gives no sign of life; the same for all dispatchers of a stream
-    #[arg(long, env = "BUS_LEASE", default_value = "4", value_parser = seconds, help_heading = "Bus")]
+    #[arg(long, env = "BUS_LEASE", default_value = "4", value_parser = seconds(0.1), help_heading = "Bus")]
     lease: Duration,
 }
 
@@ -132,11 +134,6 @@ pub(super) fn failed(error: bus::Error) -> Error {
         bus::Error::Configuration(_) => Error::configuration("the bus cannot be used").because(error),
         bus::Error::Refused(_) => Error::input("the bus does not take it").because(error),
     }
-}
-
-fn seconds(text: &str) -> std::result::Result<Duration, String> {
-    let seconds: f64 = text.trim().parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "not a number of seconds".to_owned())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use shared::error::{Error, Result};
 use shared::visible;
 
 use super::bus_access::BusArguments;
+use super::number::whole;
 use super::output::Output;
 use super::{bus_access, print};
 use crate::dead_letter_action::{self, Operator, Verb as Act};
@@ -43,6 +44,7 @@ enum Verb {
         #[command(flatten)]
         common: Common,
         /// Its number
+        #[arg(value_parser = whole(0..=u64::MAX))]
         number: u64,
     },
     /// Publish again on the first subject, and remove

@@ -19,6 +19,8 @@ use shared::event::{CONTENT_TYPE, steps, to_json};
 use shared::private;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::number::{MOST, whole};
+use super::run::MOST_RUNNING;
 use super::service::{BackendChoice, Parts, Service};
 use super::{bus_access, partner, print, publish, run};
 use crate::engine::Settings;
@@ -41,10 +43,10 @@ const MOST_LISTED: usize = 20;
 #[command(after_help = "Example:\n  dispatcher demo --customers 20 --folder /tmp/onboarding")]
 pub(super) struct Arguments {
     /// How many customers register
-    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value = "5", value_parser = whole(1..=MOST))]
     customers: u64,
     /// Users of each
-    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u64).range(1..=50))]
+    #[arg(long, default_value = "3", value_parser = whole(1..=50_u64))]
     users: u64,
     /// Folder for everything [default: a new one below the temporary folder]
     #[arg(long)]
@@ -56,10 +58,10 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "127.0.0.1:0", value_parser = super::address::address)]
     listen: SocketAddr,
     /// Jobs that run at once, at most
-    #[arg(long)]
+    #[arg(long, value_parser = whole(NonZeroUsize::MIN..=MOST_RUNNING))]
     max_running: Option<NonZeroUsize>,
     /// Give up when nothing has happened for this many seconds
-    #[arg(long, default_value = "120")]
+    #[arg(long, default_value = "120", value_parser = whole(0..=MOST))]
     patience: u64,
 }
 

@@ -47,13 +47,6 @@ pub(super) struct Arguments {
     folder: PathBuf,
 }
 
-#[cfg(test)]
-impl Arguments {
-    pub(super) fn listen(&self) -> SocketAddr {
-        self.listen
-    }
-}
-
 /// What is stored for one key.
 #[derive(Serialize, Deserialize)]
 struct Kept {

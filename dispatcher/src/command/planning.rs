@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 
-use crate::plan::{Cluster, ImagePrefix, Policy};
+use crate::plan::{Cluster, ImagePrefix, Policy, is_pod_field};
 
 /// The cluster and the allow-lists.
 #[derive(Debug, Clone, Args)]
@@ -23,6 +23,7 @@ pub struct Planning {
     #[arg(
         long = "namespace",
         value_name = "NAME",
+        value_parser = namespace,
         default_value = "default",
         env = "ALLOWED_NAMESPACES",
         value_delimiter = ','
@@ -38,7 +39,13 @@ pub struct Planning {
     )]
     pub image_prefixes: Vec<OptionalPrefix>,
     /// A further field of Pods that Jobs may set, such as nodeName or volumes.nfs; may be given more than once
-    #[arg(long = "allow-pod-field", value_name = "FIELD", env = "ALLOWED_POD_FIELDS", value_delimiter = ',')]
+    #[arg(
+        long = "allow-pod-field",
+        value_name = "FIELD",
+        env = "ALLOWED_POD_FIELDS",
+        value_delimiter = ',',
+        value_parser = pod_field
+    )]
     pub allowed_fields: Vec<String>,
     /// Allow privileged containers, added capabilities, and Pods without seccomp
     #[arg(long, env = "ALLOW_PRIVILEGED")]
@@ -79,13 +86,7 @@ impl Planning {
         Policy {
             namespaces: self.namespaces.iter().cloned().collect::<BTreeSet<_>>(),
             image_prefixes: self.image_prefixes.iter().filter_map(|one| one.0.clone()).collect(),
-            allowed_fields: self
-                .allowed_fields
-                .iter()
-                .map(|field| field.trim().trim_start_matches("spec.template.spec."))
-                .filter(|field| !field.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            allowed_fields: self.allowed_fields.iter().filter(|field| !field.is_empty()).cloned().collect(),
             allow_privileged: self.allow_privileged,
             allow_host: self.allow_host,
             allow_service_account_token: self.allow_service_account_token,
@@ -109,13 +110,38 @@ fn image_prefix(text: &str) -> Result<OptionalPrefix, String> {
     }
 }
 
+/// The name of a namespace.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_usual = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_name = (1..=63).contains(&text.len())
+        && text.bytes().all(is_usual)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    is_name.then(|| text.to_owned()).ok_or_else(|| {
+        "it must be the name of a namespace: 1 to 63 lower-case letters, digits and hyphens, no hyphen at its ends"
+            .to_owned()
+    })
+}
+
+/// A field of a Pod, with or without the path of the Pod in a Job; empty if a list has nothing between two commas.
+fn pod_field(text: &str) -> Result<String, String> {
+    let field = text.trim().trim_start_matches("spec.template.spec.");
+    if field.is_empty() || is_pod_field(field) {
+        Ok(field.to_owned())
+    } else {
+        Err("it is no field of a Pod: it must be one below its spec, such as nodeName or volumes.nfs"
+            .to_owned())
+    }
+}
+
 /// Only letters that labels consist of, because labels are shown.
 fn is_label(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
+    match text.trim().split_once('=') {
         Some((key, value)) if !key.is_empty() && [key, value].iter().all(|text| is_label(text)) => {
             Ok((key.to_owned(), value.to_owned()))
         }

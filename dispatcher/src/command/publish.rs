@@ -14,6 +14,7 @@ use shared::error::{Error, Result};
 use shared::event::{CONTENT_TYPE, Event, Kind, SOURCE, parse, to_json};
 
 use super::bus_access::BusArguments;
+use super::number::{MOST, whole};
 use super::{bus_access, event_file, print};
 use crate::size;
 use bus::{Bus, Message};
@@ -31,10 +32,10 @@ pub(super) struct Arguments {
     #[arg(required_unless_present = "generate")]
     files: Vec<PathBuf>,
     /// Make up this many customer registrations instead
-    #[arg(long, value_name = "N", conflicts_with = "files")]
+    #[arg(long, value_name = "N", conflicts_with = "files", value_parser = whole(0..=MOST))]
     generate: Option<u64>,
     /// Users of each generated customer
-    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u64).range(1..=50))]
+    #[arg(long, default_value = "3", value_parser = whole(1..=50_u64))]
     users: u64,
     /// Publish to this NATS subject instead of the one of the event's type
     #[arg(long)]

@@ -11,6 +11,7 @@ use shared::database::Settings;
 use shared::error::{Error, Result};
 
 use super::bus_access::BusArguments;
+use super::number::{MOST, whole};
 use super::output::Output;
 use super::planning::Planning;
 use super::{bus_access, print};
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     planning: Planning,
     /// Seconds that an event must have been in the outbox: a worker may be about to publish it
-    #[arg(long, default_value = "10")]
+    #[arg(long, default_value = "10", value_parser = whole(0..=MOST))]
     older_than: u64,
     /// Only say what would be published
     #[arg(long)]

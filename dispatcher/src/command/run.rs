@@ -16,6 +16,7 @@ use super::backend_arguments::BackendName;
 #[cfg(feature = "kubernetes")]
 use super::backend_arguments::{AccessArguments, LimitArguments};
 use super::bus_access::BusArguments;
+use super::number::{MOST, whole};
 use super::planning::Planning;
 use super::service::{self, BackendChoice, Parts, Service};
 use crate::engine::Settings;
@@ -55,22 +56,22 @@ pub(super) struct Arguments {
     #[arg(long, env = "DISPATCHER_LISTEN", default_value = "127.0.0.1:8080", value_parser = super::address::address)]
     listen: SocketAddr,
     /// Jobs that run at once, at most [default: twice the cores, at least 4; 100 on a cluster]
-    #[arg(long, env = "DISPATCHER_MAX_RUNNING")]
+    #[arg(long, env = "DISPATCHER_MAX_RUNNING", value_parser = whole(NonZeroUsize::MIN..=MOST_RUNNING))]
     max_running: Option<NonZeroUsize>,
     /// Attempts of one event before it is a dead letter
-    #[arg(long, env = "DISPATCHER_MAX_ATTEMPTS", default_value = "20", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "DISPATCHER_MAX_ATTEMPTS", default_value = "20", value_parser = whole(1..=MOST))]
     max_attempts: u64,
     /// Seconds that an event waits for a trigger that takes it before it is a dead letter
-    #[arg(long, env = "DISPATCHER_UNMATCHED_AFTER", default_value = "900")]
+    #[arg(long, env = "DISPATCHER_UNMATCHED_AFTER", default_value = "900", value_parser = whole(0..=MOST))]
     unmatched_after: u64,
     /// Seconds to wait before a trigger that is missing from the changed folder is really removed
-    #[arg(long, env = "DISPATCHER_REMOVAL_AFTER", default_value = "30")]
+    #[arg(long, env = "DISPATCHER_REMOVAL_AFTER", default_value = "30", value_parser = whole(0..=MOST))]
     removal_after: u64,
     /// Seconds that running Jobs may take to finish after SIGTERM
-    #[arg(long, env = "DISPATCHER_GRACE", default_value = "20")]
+    #[arg(long, env = "DISPATCHER_GRACE", default_value = "20", value_parser = whole(0..=MOST))]
     grace: u64,
     /// Days that the history of Jobs is kept; failed ones stay until they are replayed or dropped
-    #[arg(long, env = "DISPATCHER_HISTORY_DAYS", default_value = "90", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    #[arg(long, env = "DISPATCHER_HISTORY_DAYS", default_value = "90", value_parser = whole(1..=36_500_u64))]
     history_days: u64,
     #[command(flatten)]
     planning: Planning,
@@ -93,7 +94,7 @@ struct JobArguments {
     #[arg(
         long = "secret",
         value_name = "NAME=PATH",
-        value_parser = pair,
+        value_parser = pair("NAME=PATH"),
         env = "DISPATCHER_SECRETS",
         value_delimiter = ',',
         help_heading = "Process and docker backends"
@@ -103,7 +104,7 @@ struct JobArguments {
     #[arg(
         long = "config-map",
         value_name = "NAME=PATH",
-        value_parser = pair,
+        value_parser = pair("NAME=PATH"),
         env = "DISPATCHER_CONFIG_MAPS",
         value_delimiter = ',',
         help_heading = "Process and docker backends"
@@ -114,6 +115,7 @@ struct JobArguments {
         long,
         env = "DISPATCHER_BACKOFF_MS",
         default_value = "1000",
+        value_parser = whole(0..=MOST),
         help_heading = "Process and docker backends"
     )]
     backoff_ms: u64,
@@ -171,7 +173,7 @@ struct DockerArguments {
         long = "docker-label",
         env = "DISPATCHER_DOCKER_LABELS",
         value_name = "KEY=VALUE",
-        value_parser = pair,
+        value_parser = pair("KEY=VALUE"),
         value_delimiter = ',',
         help_heading = "Docker backend"
     )]
@@ -216,6 +218,7 @@ struct ClusterArguments {
         long = "manifest-namespace",
         value_name = "NAME",
         env = "DISPATCHER_MANIFEST_NAMESPACES",
+        value_parser = super::planning::namespace,
         value_delimiter = ',',
         help_heading = "Manifests from the cluster"
     )]
@@ -255,7 +258,7 @@ struct KubernetesArguments {
         long,
         env = "DISPATCHER_STUCK_AFTER",
         default_value = "300",
-        value_parser = clap::value_parser!(u64).range(1..),
+        value_parser = whole(1..=MOST),
         value_name = "SECONDS",
         help_heading = "Kubernetes"
     )]
@@ -268,7 +271,7 @@ pub(super) struct ProcessArguments {
     #[arg(long, env = "DISPATCHER_BIN_DIR", help_heading = "Process backend")]
     bin_dir: Option<PathBuf>,
     /// Binary of an image, instead of its last name in the folder; repeatable
-    #[arg(long = "image", value_name = "IMAGE=PATH", value_parser = pair, help_heading = "Process backend")]
+    #[arg(long = "image", value_name = "IMAGE=PATH", value_parser = pair("IMAGE=PATH"), help_heading = "Process backend")]
     images: Vec<(String, String)>,
     /// Folder for records and outputs of Jobs
     #[arg(
@@ -383,6 +386,9 @@ pub(super) async fn execute(arguments: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// More would only be a slip of the keyboard.
+pub(super) const MOST_RUNNING: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99_999);
+
 /// On a cluster, Jobs run elsewhere, and the cluster's quota and scheduler also limit them.
 const MAX_RUNNING_ON_A_CLUSTER: usize = 100;
 
@@ -399,14 +405,14 @@ pub(super) fn own_folder() -> Result<PathBuf> {
 }
 
 /// The name is printed from now on, so it must not be an address with a password.
-fn pair(text: &str) -> std::result::Result<(String, String), String> {
+fn pair(form: &'static str) -> impl Fn(&str) -> std::result::Result<(String, String), String> + Clone {
     let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
-    let is_name = |name: &str| name.bytes().all(is_usual) && !name.contains("://");
-    match text.split_once('=') {
+    let is_name = move |name: &str| name.bytes().all(is_usual) && !name.contains("://");
+    move |text| match text.trim().split_once('=') {
         Some((name, value)) if !name.is_empty() && is_name(name) && !value.is_empty() => {
             Ok((name.to_owned(), value.to_owned()))
         }
-        _ => Err("write it as NAME=VALUE".to_owned()),
+        _ => Err(format!("write it as {form}")),
     }
 }
 

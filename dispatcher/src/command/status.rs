@@ -9,6 +9,7 @@ use shared::database::Settings;
 use shared::error::{Error, Result};
 
 use super::bus_access::BusArguments;
+use super::number::whole;
 use super::output::Output;
 use super::planning::Planning;
 use super::{bus_access, print};
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     planning: Planning,
     /// At most this many customers, stuck ones first
-    #[arg(long, default_value = "50")]
+    #[arg(long, default_value = "50", value_parser = whole(0..=1_000_000_usize))]
     limit: usize,
     /// How to print; in JSON the first line is the flow, and each further one a customer
     #[arg(long, value_enum, default_value = "text")]

@@ -43,7 +43,7 @@ pub use explain::{
 pub use job::{JobText, PlannedJob};
 pub use labels::{DELETED_LABEL, EVENT_LABEL, IDENTITY_LABEL};
 pub use needs::{Given, Needs, nowhere};
-pub use policy::{ImagePrefix, Policy};
+pub use policy::{ImagePrefix, Policy, is_pod_field};
 pub use spec::{ExitCodes, FailureAction, FailureRule, JobSpec};
 pub use spoilt::{spoilt, without_jobs};
 pub use unsupported::{BackendKind, unsupported};

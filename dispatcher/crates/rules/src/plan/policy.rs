@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{PlanError, Stage};
 
 pub(super) use fields::check_source;
+pub use fields::is_pod_field;
 pub use image::ImagePrefix;
 
 /// What rendered objects may contain.

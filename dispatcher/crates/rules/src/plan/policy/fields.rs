@@ -5,9 +5,11 @@ mod source;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::{Value, json};
 
 use super::{Policy, refused};
+use crate::manifest;
 use crate::plan::PlanError;
 
 /// The fields that may be set, below the Pod's `spec`, without list indexes. A star means everything below.
@@ -290,6 +292,29 @@ fn is_partly_allowed(policy: &Policy, name: &str) -> bool {
         || VALUES.iter().any(|(field, _)| is_below(field))
         || opened.iter().any(|(is_open, list)| *is_open && list.iter().any(|field| is_below(field)))
         || policy.allowed_fields.iter().any(|field| is_below(field))
+}
+
+/// Whether a Pod has this field, such as `nodeName` or `volumes.nfs`.
+pub fn is_pod_field(name: &str) -> bool {
+    /// How many names a field has at most: more would take long.
+    const DEEPEST: usize = 8;
+    /// Each name may be of an object or of a list of them.
+    fn shapes(name: &str) -> Vec<Value> {
+        let (first, below) = match name.split_once('.') {
+            Some((first, rest)) => {
+                let below = shapes(rest);
+                let lists: Vec<_> = below.iter().map(|one| json!([one])).collect();
+                (first, [below, lists].concat())
+            }
+            None => (name, vec![Value::Null, json!("")]),
+        };
+        below.into_iter().map(|below| json!({ first: below })).collect()
+    }
+    let is_known = |pod: &Value| {
+        let (read, unknown) = manifest::read_closely::<PodSpec>(pod);
+        read.is_ok() && unknown.is_empty()
+    };
+    name.split('.').count() <= DEEPEST && shapes(name).iter().any(is_known)
 }
 
 fn is_nothing(value: &Value) -> bool {

@@ -52,3 +52,24 @@ fn the_document_shows_the_lists_as_they_are() {
     let wanted = markdown();
     assert!(shown == Some(wanted.as_str()), "put this at the end of {path}:\n\n{wanted}");
 }
+
+#[test]
+fn a_field_of_a_pod_is_told_from_another_word() {
+    for name in [
+        "nodeName",
+        "hostNetwork",
+        "containers",
+        "volumes.nfs",
+        "volumes.csi.driver",
+        "containers.livenessProbe.httpGet.host",
+        "containers.securityContext.privileged",
+        "volumes.projected.sources.serviceAccountToken",
+        "nodeSelector.disk",
+    ] {
+        assert!(is_pod_field(name), "{name}");
+    }
+    let deep = "volumes.".repeat(1_000);
+    for name in ["foo", "other", "nodename", "volumes.foo", "nodeName.x", "", ".", "volumes.", &deep] {
+        assert!(!is_pod_field(name), "{name}");
+    }
+}

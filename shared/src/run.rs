@@ -3,6 +3,7 @@
 //! Reads `STEP_TIMEOUT_SECONDS` (of the step) and `STOP_GRACE_SECONDS` (10, but the answer to an effect is awaited).
 
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ pub trait Step: Sized {
 variables! {
     struct Limits {
         settings {
-            timeout: Option<u32> = "STEP_TIMEOUT_SECONDS", "seconds until it gives up, instead of those below";
+            timeout: Option<NonZeroU32> = "STEP_TIMEOUT_SECONDS", "seconds until it gives up, instead of those below";
             grace: Option<u32> = "STOP_GRACE_SECONDS", "seconds to finish after SIGTERM (10; an effect: until it gives up)";
         }
     }
@@ -118,7 +119,7 @@ fn without_secrets<S: Step>(error: &Error) -> Error {
 async fn limited<S: Step>(report: &mut Report) -> Result<Outcome> {
     let environment = Environment::from_process()?;
     let limits = Limits::read(&environment)?;
-    let timeout = limits.timeout.unwrap_or(S::TIMEOUT_SECONDS);
+    let timeout = limits.timeout.map_or(S::TIMEOUT_SECONDS, NonZeroU32::get);
     let grace = Duration::from_secs(limits.grace.unwrap_or(GRACE_SECONDS).into());
     let (acts, mut acting) = watch::channel(false);
     let deadline = Instant::now() + Duration::from_secs(timeout.into());

@@ -1,5 +1,6 @@
 //! The texts that a variable accepts.
 
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
@@ -55,7 +56,7 @@ macro_rules! whole_numbers {
     )+};
 }
 
-whole_numbers!(u16, u32);
+whole_numbers!(u16, u32, NonZeroU16, NonZeroU32);
 
 impl FromText for NaiveDate {
     fn from_text(text: &str) -> std::result::Result<Self, String> {
@@ -87,6 +88,16 @@ mod tests {
 
     fn time(text: &str) -> Option<String> {
         DateTime::<Utc>::from_text(text).ok().map(|time| time.to_rfc3339())
+    }
+
+    #[test]
+    fn a_number_that_may_not_be_zero_says_so() {
+        assert_eq!(NonZeroU16::from_text("25").unwrap().get(), 25);
+        for text in ["0", "65536", "x"] {
+            let words = "is not a whole number from 1 to 65535";
+            assert_eq!(NonZeroU16::from_text(text).unwrap_err(), words, "{text}");
+        }
+        assert_eq!(NonZeroU32::from_text("0").unwrap_err(), "is not a whole number from 1 to 4294967295");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ variables! {
     pub(crate) struct Variables {
         settings {
             server: Option<Host> = "SMTP_SERVER", "the mail server (also SMTP_HOST)";
-            port: Option<u16> = "SMTP_PORT", "its port; 25, 587 or 465 by SMTP_TLS";
+            port: Option<NonZeroU16> = "SMTP_PORT", "its port; 25, 587 or 465 by SMTP_TLS";
             user: Option<Secret> = "SMTP_USER", "the user, with SMTP_PASS";
             password: Option<Secret> = "SMTP_PASS", "the password of SMTP_USER (also SMTP_PASSWORD)";
             tls: Option<Secret> = "SMTP_TLS", "none, opportunistic, starttls, tls";
@@ -81,7 +82,7 @@ impl Settings {
         let server = variables
             .server
             .ok_or_else(|| Error::configuration("SMTP_SERVER is not set (nor is MAIL_DIR)"))?;
-        let tls = match (variables.tls.as_ref().map(Secret::expose), variables.port) {
+        let tls = match (variables.tls.as_ref().map(Secret::expose), variables.port.map(NonZeroU16::get)) {
             (Some("none"), _) => Tls::None,
             (Some("starttls"), _) | (None, Some(587)) => Tls::Starttls,
             (Some("tls"), _) | (None, Some(465)) => Tls::Implicit,
@@ -92,14 +93,12 @@ impl Settings {
                 ));
             }
         };
-        let port = variables.port.unwrap_or(match tls {
+        let usual = match tls {
             Tls::Implicit => 465,
             Tls::Starttls => 587,
             Tls::None | Tls::Opportunistic => 25,
-        });
-        if port == 0 {
-            return Err(Error::configuration("SMTP_PORT is 0, and ports are from 1 to 65535"));
-        }
+        };
+        let port = variables.port.map_or(usual, NonZeroU16::get);
         let credentials = match (variables.user, variables.password) {
             (Some(user), Some(password)) => {
                 Some(Credentials::new(user.expose().to_owned(), password.expose().to_owned()))

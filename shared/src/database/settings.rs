@@ -75,19 +75,18 @@ impl Settings {
         match text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).as_deref() {
             Some("mysql" | "mariadb") => {
                 address::check(text)?;
-                let options = MySqlConnectOptions::from_str(text).map_err(|_| {
-                    address::wrong(
-                        "has an option in its query that cannot be read, or an escape that is not UTF-8",
-                    )
-                })?;
+                let given =
+                    address::option(text, "ssl-mode").map(|mode| ("the ssl-mode of DATABASE_URL", mode));
+                // Checked even if DB_TLS wins. Kept from the library, which does not know all of our spellings.
+                given.map(|(name, text)| mode(name, text)).transpose()?;
+                let options = MySqlConnectOptions::from_str(&address::without(text, "ssl-mode"))
+                    .map_err(|_| address::wrong("cannot be read as an address"))?;
                 // Without the brackets of an IPv6 address.
                 let host = options.get_host().trim_matches(['[', ']']).to_owned();
                 let shown = shown(&host, options.get_port());
-                let mode =
-                    address::option(text, "ssl-mode").map(|mode| ("the ssl-mode of DATABASE_URL", mode));
                 let ca = address::option(text, "ssl-ca").map(|path| FilePath::from(PathBuf::from(path)));
                 let ca = ca.as_ref().map(|path| File { variable: "the ssl-ca of DATABASE_URL", path });
-                Ok(Self::MySql(Box::new(tuned(options.host(&host), variables, mode, ca)?), shown))
+                Ok(Self::MySql(Box::new(tuned(options.host(&host), variables, given, ca)?), shown))
             }
             #[cfg(not(feature = "sqlite"))]
             Some("sqlite") => Err(Error::configuration(
@@ -96,7 +95,7 @@ impl Settings {
             )),
             #[cfg(feature = "sqlite")]
             Some("sqlite") => {
-                let options = SqliteConnectOptions::from_str(text).map_err(|_| {
+                let options = SqliteConnectOptions::from_str(&address::check_file(text)?).map_err(|_| {
                     Error::configuration(
                         "DATABASE_URL is not the address of a file; it is like sqlite:///path/of/file.db",
                     )
@@ -370,6 +369,7 @@ mod tests {
         assert_eq!(mode(url, &[("DB_TLS", "VERIFY_IDENTITY")]), "VerifyIdentity");
         assert_eq!(mode(&format!("{url}?ssl-ca={ca}"), &[]), "VerifyCa");
         assert_eq!(mode(&format!("{url}?ssl_mode=disabled"), &[("DB_CA", ca)]), "Disabled");
+        assert_eq!(mode(&format!("{url}?ssl-mode=verify-identity"), &[]), "VerifyIdentity");
         let missing = [("DATABASE_URL", url), ("DB_TLS", "verify-ca"), ("DB_CA", "nope.pem")];
         let error = Settings::read(&Environment::from_pairs(missing)).err().unwrap();
         assert!(
@@ -383,6 +383,28 @@ mod tests {
     #[cfg(feature = "sqlite")]
     fn an_address_shows_without_its_password() {
         assert_eq!(from_url("mysql://ann:hunter2@db/knapscen").unwrap().shown(), "db:3306");
-        assert_eq!(from_url("sqlite:///tmp/knapscen.db").unwrap().shown(), "/tmp/knapscen.db");
+        for url in ["sqlite:///tmp/knapscen.db", "SQLite:///tmp/knapscen.db?mode=rwc"] {
+            assert_eq!(from_url(url).unwrap().shown(), "/tmp/knapscen.db");
+        }
+        for url in ["sqlite://", "sqlite:///tmp/knapscen.db?mode=ro"] {
+            assert_eq!(from_url(url).err().unwrap().class().exit_code(), 78);
+        }
+    }
+
+    #[test]
+    fn a_mode_of_tls_that_is_not_known_is_told_from_a_wrong_password() {
+        for (url, said) in [
+            (
+                "mysql://u:p@db/k?ssl-mode=foo",
+                "the ssl-mode of DATABASE_URL is not one of disabled, preferred, required, verify-ca, verify-identity",
+            ),
+            ("mysql://u:%ff@db/k", "DATABASE_URL has an escape in its user or password that is not UTF-8"),
+        ] {
+            let error = from_url(url).err().unwrap();
+            assert_eq!(error.class().exit_code(), 78);
+            assert!(error.to_string().starts_with(said), "{error}");
+        }
+        let both = [("DATABASE_URL", "mysql://u:p@db/k?ssl-mode=verify-ca"), ("DB_TLS", "disabled")];
+        assert!(Settings::read(&Environment::from_pairs(both)).is_ok());
     }
 }

@@ -115,6 +115,62 @@ pub fn options() -> serde_saphyr::Options {
     }
 }
 
+/// What the reader's messages mean to the author of the text: a part of the message, and our words.
+const MEANINGS: &[(&str, &str)] = &[
+    (
+        "unexpected character",
+        "a text begins with a sign that has a meaning in YAML, such as @ or `: quote the text",
+    ),
+    ("mapping values", "a colon stands where no key can be: quote the text, or check the indentation"),
+    ("quoted scalar indent", "a line of a quoted text is indented too little"),
+    ("trailing content after", "text stands behind a closing quote"),
+    ("escape", "an escape (\\) in double quotes is not known: write \\\\ for the sign itself"),
+    ("hexadecimal", "an escape (\\) in double quotes lacks its hexadecimal digits"),
+    ("surrogate", "an escape (\\) in double quotes names half a letter"),
+    ("document indicator", "a quoted text is not closed before the next ---"),
+    ("EOF", "the text ends before a bracket or a quote is closed"),
+    ("eof", "the text ends before a bracket or a quote is closed"),
+    ("unclosed", "a bracket or a quote is not closed"),
+    ("bracket", "a closing bracket fits no open one"),
+    ("flow", "a comma, a colon or a closing bracket is missing, or indented too little"),
+    ("tab", "a tab stands where YAML allows spaces only"),
+    ("comment", "a comment (#) stands where none can be, or without a space before it"),
+    ("anchor or alias", "a name is missing behind & or *: quote a text that begins with it"),
+    ("irective", "a line that begins with % is no directive of YAML: quote the text"),
+    ("tag", "a tag (!) is not known"),
+    ("TAG", "a tag (!) is not known"),
+    ("block scalar", "a text behind | or > is indented wrongly"),
+    ("block mapping", "a key with a colon is missing, or is indented wrongly"),
+    ("key", "a key stands where none can be, or its colon is missing"),
+    ("':'", "a colon stands where none can be: quote the text"),
+    ("sequence", "a list item (-) stands where none can be: check the indentation"),
+    ("'-'", "a list item (-) stands where none can be: check the indentation"),
+    ("indent", "a line is indented wrongly"),
+    ("document", "a line of --- or ... stands where none can be"),
+];
+
+/// Our words for a message of the parser.
+fn meaning(message: &str) -> String {
+    let known = MEANINGS.iter().find(|(part, _)| message.contains(part));
+    known.map_or("the text cannot be read from here on", |(_, words)| words).to_owned()
+}
+
+/// Our words for a value of another type than a text, such as a key that is a number.
+fn other_type(unexpected: &str, expected: &str) -> String {
+    let kind = match unexpected.split([' ', '`']).next() {
+        Some("integer" | "floating") => "a number",
+        Some("boolean") => "true or false",
+        Some("unit" | "null") => "empty",
+        Some("sequence") => "a list",
+        Some("map") => "a mapping",
+        _ => "of another type",
+    };
+    match expected {
+        "a string" => format!("is {kind}, where a text must be: quote it"),
+        _ => format!("is {kind}, where something else must be"),
+    }
+}
+
 /// Our own words, where the reader's would quote the text or name its options.
 pub fn words(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error;
@@ -132,6 +188,9 @@ pub fn words(error: &serde_saphyr::Error) -> String {
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. } => TOO_LARGE.to_owned(),
+        Error::ExternalMessage { msg, .. } if !msg.contains("budget breached") => meaning(msg),
+        Error::Unexpected { .. } => "a value is of another type than its place wants".to_owned(),
+        Error::SerdeInvalidType { unexpected, expected, .. } => other_type(unexpected, expected),
         other => {
             let message = other.to_string();
             // If an alias exceeds a limit, the error is of another kind.
@@ -151,4 +210,40 @@ fn located(error: &serde_saphyr::Error, lines_before: usize) -> YamlError {
     let Some(location) = error.location() else { return YamlError::whole(message) };
     let line = location.line() + lines_before as u64;
     YamlError { line: u32::try_from(line).ok(), column: u32::try_from(location.column()).ok(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_in_our_words() {
+        for (text, said) in [
+            ("a: @b\n", "such as @ or `: quote the text"),
+            ("a: `b`\n", "such as @ or `: quote the text"),
+            ("a: b: c\n", "a colon stands where no key can be"),
+            ("a: [b\n", "bracket"),
+            ("a: 'b\n", "quote"),
+            ("a: b]\nc: ]\n", "a closing bracket fits no open one"),
+            ("a:\n\tb: c\n", "a tab stands"),
+            ("a: \"\\q\"\n", "an escape (\\) in double quotes is not known"),
+            ("a: 'b' c\n", "behind a closing quote"),
+            ("a: b\n  c\nd\n", "colon"),
+            ("a: *\n", "a name is missing behind & or *"),
+            ("a:\n  b: c\n d: e\n", "indented wrongly"),
+            ("- a\nb: c\n", "a list item (-)"),
+        ] {
+            let message = parse_documents(text).unwrap_err().message;
+            assert!(message.contains(said), "{text:?}: {message}");
+            for theirs in ["scalar", "mapping values", "context", "while ", "expected", "EOF", "flow"] {
+                assert!(!message.contains(theirs), "{text:?}: {message}");
+            }
+        }
+        let other = "is a number, where a text must be: quote it";
+        assert_eq!(other_type("floating point `1.23e+22`", "a string"), other);
+        assert_eq!(other_type("integer `5`", "a string"), other);
+        let read: Result<std::collections::BTreeMap<String, String>, _> =
+            serde_saphyr::from_str_with_options("{a: [b]}", options());
+        assert_eq!(words(&read.unwrap_err()), "a value is of another type than its place wants");
+    }
 }

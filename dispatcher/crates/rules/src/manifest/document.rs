@@ -52,7 +52,13 @@ pub(super) fn parse(file: &File, problems: &mut Vec<Problem>) -> Vec<Document> {
     let text: Arc<str> = Arc::from(text);
     let mut documents = Vec::new();
     if nodes.is_empty() || nodes.iter().all(|node| matches!(node.value, Node::Scalar(Value::Null))) {
-        problems.push(Problem::error(&position, "", "is empty"));
+        let is_comment = |line: &str| line.trim_start().starts_with('#');
+        // A file that is being copied is empty for a while.
+        problems.push(if text.lines().any(is_comment) {
+            Problem::warning(&position, "", "holds only comments: ignored")
+        } else {
+            Problem::error(&position, "", "is empty")
+        });
     }
     for node in nodes {
         let line = line_of(&node);
@@ -74,7 +80,8 @@ pub(super) fn parse(file: &File, problems: &mut Vec<Problem>) -> Vec<Document> {
             problems.push(document.warning("", "is a list and no Kubernetes object: ignored"));
         } else {
             // A file that was cut off can look like this.
-            problems.push(document.error("", "is not an object"));
+            problems
+                .push(document.error("", "is a word or a number and no Kubernetes object: was it cut off?"));
         }
     }
     documents
@@ -152,18 +159,30 @@ impl Document {
         }
     }
 
-    /// `kubectl` applies the items of a List like separate objects.
+    /// `kubectl` applies the items of a List like separate objects. The items of a typed one, such as
+    /// `EventSourceList`, may leave out kind and version, as the API server does.
     fn unfold(self, found: &mut Vec<Self>) {
-        let is_list = self.text("kind").is_some_and(|kind| kind.ends_with("List"));
-        let Some(items) = self.value.get("items").and_then(Value::as_array).filter(|_| is_list) else {
+        let kind = self.text("kind").and_then(|kind| kind.strip_suffix("List"));
+        let (Some(kind), Some(items)) = (kind, self.value.get("items").and_then(Value::as_array)) else {
             found.push(self);
             return;
         };
+        let of_list = [("kind", Some(kind)), ("apiVersion", self.text("apiVersion"))];
         for (index, item) in items.iter().enumerate() {
             let base = format!("items[{index}]");
             let line = self.lines.get(&base).map_or(self.position.line, |lines| lines.key);
+            let mut value = item.clone();
+            if let Some(item) = value.as_object_mut().filter(|_| !kind.is_empty()) {
+                for (field, usual) in of_list {
+                    if item.get(field).is_none_or(Value::is_null)
+                        && let Some(usual) = usual
+                    {
+                        item.insert(field.to_owned(), Value::from(usual));
+                    }
+                }
+            }
             found.push(Self {
-                value: item.clone(),
+                value,
                 position: self.position.at(line),
                 text: Arc::clone(&self.text),
                 lines: Arc::clone(&self.lines),

@@ -113,10 +113,42 @@ fn the_version_follows_the_content_and_not_the_samples() {
 fn a_folder_that_is_not_there_an_empty_one_and_an_empty_file_are_errors() {
     assert!(load(Path::new("/nowhere/at/all")).is_err());
     assert_eq!(read(&[]).unwrap_err()[0].message, "there is no EventTrigger here");
-    for empty in ["", "# nothing\n", "---\n---\n"] {
+    for empty in ["", " \n", "---\n---\n"] {
         let problems = read(&[("a.yaml", SOURCE), ("b.yaml", empty)]).unwrap_err();
         assert_eq!(problems[0].message, "is empty", "{empty:?}");
     }
+    for cut_off in ["hello", "42", "apiVers"] {
+        let problems = read(&[("a.yaml", SOURCE), ("b.yaml", cut_off)]).unwrap_err();
+        assert!(problems[0].message.contains("cut off"), "{cut_off:?}: {}", problems[0].message);
+    }
+}
+
+#[test]
+fn a_file_of_comments_is_ignored_with_a_warning() {
+    for comments in ["# nothing\n", "---\n  # nothing\n---\n# here"] {
+        let set =
+            read(&[("a.yaml", SOURCE), ("b.yaml", TRIGGER), ("c.yaml", comments), ("d.yaml", MAP)]).unwrap();
+        let warnings: Vec<_> = set.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        assert_eq!((set.sources.len(), warnings), (1, vec!["holds only comments: ignored"]), "{comments:?}");
+    }
+}
+
+#[test]
+fn the_items_of_a_typed_list_have_its_kind() {
+    let item = "- metadata: {name: s}\n  spec: {messagingMatchCriteria: [{subject: ^a$}]}\n";
+    let version = "apiVersion: lib.projectsveltos.io/v1beta1\n";
+    let whole = SOURCE.replace('\n', "\n  ").trim_end().to_owned();
+    for list in [
+        format!("{version}kind: EventSourceList\nitems:\n{item}"),
+        format!("{version}kind: EventSourceList\nitems:\n- {whole}\n"),
+        format!("apiVersion: v1\nkind: List\nitems:\n- {whole}\n"),
+    ] {
+        let set = read(&[("a.yaml", &list), ("b.yaml", TRIGGER), ("d.yaml", MAP)]);
+        assert_eq!(set.map(|set| set.sources.len()), Ok(1), "{list}");
+    }
+    let untyped = format!("apiVersion: v1\nkind: List\nitems:\n{item}");
+    let found = read(&[("a.yaml", &untyped), ("b.yaml", TRIGGER), ("d.yaml", MAP)]);
+    assert!(found.is_err(), "a List has items of any kind");
 }
 
 #[test]

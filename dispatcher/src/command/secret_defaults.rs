@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use shared::config::Environment;
 
 /// Reads a command line. Options that it leaves out are read from their variables, which an error then names. Neither
@@ -121,7 +121,7 @@ fn without_value(mut error: clap::Error) -> clap::Error {
 mod tests {
     use super::super::Arguments;
     use super::*;
-    use clap::CommandFactory;
+    use clap::{ArgAction, CommandFactory};
 
     /// What a command makes of its line and these variables.
     fn read(line: &[&str], variables: &[(&str, &str)]) -> Result<ArgMatches, clap::Error> {

@@ -155,18 +155,18 @@ fn meaning(message: &str) -> String {
     known.map_or("the text cannot be read from here on", |(_, words)| words).to_owned()
 }
 
-/// Our words for a value of another type than a text, such as a key that is a number.
-fn other_type(unexpected: &str, expected: &str) -> String {
-    let kind = match unexpected.split([' ', '`']).next() {
-        Some("integer" | "floating") => "a number",
-        Some("boolean") => "true or false",
-        Some("unit" | "null") => "empty",
-        Some("sequence") => "a list",
-        Some("map") => "a mapping",
-        _ => "of another type",
+/// Our words for a value of another type than a text, by what serde calls the value and the type.
+pub fn other_type(unexpected: &str, expected: &str) -> String {
+    let (kind, remedy) = match unexpected.split([' ', '`']).next() {
+        Some("integer" | "floating" | "number") => ("a number", ": quote it"),
+        Some("boolean") => ("true or false", ": quote it"),
+        Some("unit" | "null") => ("empty", ""),
+        Some("sequence") => ("a list", ""),
+        Some("map") => ("a mapping", ""),
+        _ => ("of another type", ""),
     };
     match expected {
-        "a string" => format!("is {kind}, where a text must be: quote it"),
+        "a string" => format!("is {kind}, where a text must be{remedy}"),
         _ => format!("is {kind}, where something else must be"),
     }
 }

@@ -67,7 +67,16 @@ pub(super) fn read<T: DeserializeOwned>(
         Err(wrong) => {
             let path = wrong.path.to_string();
             let field = if path == "." { "" } else { path.as_str() };
-            problems.push(document.error(field, wrong.error.to_string()));
+            let message = wrong.error.to_string();
+            let parts =
+                message.strip_prefix("invalid type: ").and_then(|parts| parts.rsplit_once(", expected "));
+            problems.push(document.error(
+                field,
+                match parts {
+                    Some((unexpected, expected @ "a string")) => kyaml::other_type(unexpected, expected),
+                    _ => message,
+                },
+            ));
             None
         }
     }

@@ -152,6 +152,16 @@ fn the_items_of_a_typed_list_have_its_kind() {
 }
 
 #[test]
+fn a_number_in_the_place_of_a_text_is_to_be_quoted() {
+    for number in ["12300000000000000000000", "5", "1.5"] {
+        assert_eq!(
+            problems("  eventSourceName: s\n", &format!("  eventSourceName: {number}\n")),
+            ["b.yml:9: error: spec.eventSourceName: is a number, where a text must be: quote it"]
+        );
+    }
+}
+
+#[test]
 fn a_namespace_on_a_cluster_scoped_object_and_unknown_fields_are_accepted() {
     assert_eq!(problems("  name: s\n", "  name: s\n  namespace: x\n"), Vec::<String>::new());
     assert_eq!(

@@ -79,20 +79,19 @@ fn is_given(given: &ArgMatches, argument: &Arg) -> bool {
 
 /// The default that this value of a variable means.
 fn checked(argument: &Arg, name: &str, value: &str) -> Result<String, clap::Error> {
-    if !argument.get_action().takes_values() {
-        return boolean(value).map(|is_set| is_set.to_string()).ok_or_else(|| {
-            let words = format!(
-                "invalid value '…' for '{name}': it must be true or false (or yes, no, on, off, 1, 0)\n"
-            );
-            clap::Error::raw(ErrorKind::InvalidValue, words)
-        });
-    }
     let option = format!("--{}", argument.get_long().unwrap_or_default());
+    let both = format!("{name} ({option})");
+    if !argument.get_action().takes_values() {
+        let words =
+            format!("invalid value '…' for '{both}': it must be true or false (or yes, no, on, off, 1, 0)\n");
+        let is_set = boolean(value).ok_or_else(|| clap::Error::raw(ErrorKind::InvalidValue, words))?;
+        return Ok(is_set.to_string());
+    }
     let alone = Command::new("dispatcher").no_binary_name(true).arg(argument.clone().env(Resettable::Reset));
     match alone.try_get_matches_from([format!("{option}={value}")]) {
         Ok(_) => Ok(value.to_owned()),
         Err(mut error) => {
-            error.insert(ContextKind::InvalidArg, ContextValue::String(format!("{name} ({option})")));
+            error.insert(ContextKind::InvalidArg, ContextValue::String(both));
             Err(error)
         }
     }

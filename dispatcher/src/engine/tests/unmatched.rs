@@ -233,13 +233,23 @@ async fn a_set_with_fewer_triggers_takes_force_only_after_its_time() {
 }
 
 #[test]
+fn a_file_that_is_commented_out_is_like_one_that_is_gone() {
+    let folder = without(&[]);
+    let before = manifest::load_part(folder.path(), None, &|_| Vec::new()).unwrap();
+    std::fs::write(folder.path().join("customer-saved/eventtrigger.yaml"), "# kind: EventTrigger\n").unwrap();
+    for earlier in [Some(&before), None] {
+        let read = manifest::load_part(folder.path(), earlier, &|_| Vec::new()).unwrap();
+        assert_eq!(read.triggers.len(), before.triggers.len() - 1);
+    }
+}
+
+#[test]
 fn of_an_incomplete_folder_what_was_in_force_stays_as_it_was() {
     let full = manifest::load(&shipped()).unwrap();
     let folder = without(&[]);
     let path = |name: &str| folder.path().join("customer-saved").join(name);
     for (name, text) in [
         ("eventtrigger.yaml", ""),
-        ("eventtrigger.yaml", "# nothing\n"),
         ("eventtrigger.yaml", "apiVersion: lib.projectsveltos.io/v1beta1\nkind: Ev"),
         ("eventtrigger.yaml", "apiVersion: lib.projectsveltos.io/v1beta1\nkind: EventTrigger\nmetadata:\n"),
         (

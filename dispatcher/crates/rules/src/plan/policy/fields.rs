@@ -161,7 +161,6 @@ const NEVER_OF_EVENTS: &[&str] = &[
     "/spec/template/spec/nodeSelector",
     "/spec/template/spec/affinity",
     "/spec/template/spec/tolerations",
-    "/spec/template/spec/imagePullSecrets",
 ];
 
 /// Names of Secrets, below the Pod's `spec` and with list indexes as stars. An event can never choose one.

@@ -307,7 +307,6 @@ fn names_that_give_rights_never_come_from_an_event() {
         pod("nodeName: node-{{ .CloudEvent.data.v }}"),
         pod("nodeSelector: {kubernetes.io/hostname: \"{{ .CloudEvent.data.name }}\"}"),
         pod("affinity: {{ .CloudEvent.data.o | toJson }}"),
-        pod("imagePullSecrets: [{name: \"{{ .CloudEvent.data.name }}\"}]"),
         pod("volumes: [{name: v, secret: {secretName: \"{{ .CloudEvent.data.name }}\"}}]"),
         metadata("finalizers: [\"a.b/c{{ .CloudEvent.data.v }}\"]"),
         job(

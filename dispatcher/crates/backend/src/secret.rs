@@ -100,7 +100,8 @@ impl Source {
             value.len() > 1
                 && ['"', '\''].iter().any(|quote| value.starts_with(*quote) && value.ends_with(*quote))
         };
-        if is_manifest(without_mark(&text)) {
+        let text = without_mark(&text);
+        if looks_like_a_manifest(text) || has_a_kind(text) {
             return Vec::new();
         }
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#'));
@@ -112,7 +113,12 @@ impl Source {
 /// never a value.
 pub fn content(text: &str, kind: Kind, name: &str) -> std::result::Result<Content, String> {
     let text = without_mark(text);
-    if is_manifest(text) { manifest(text, kind, name) } else { env_file(text, |key| std::env::var(key).ok()) }
+    if looks_like_a_manifest(text) {
+        return manifest(text, kind, name);
+    }
+    // No text is both: the line of a manifest's kind is no line of an env file. So most files are read only once.
+    env_file(text, |key| std::env::var(key).ok())
+        .or_else(|problem| if has_a_kind(text) { manifest(text, kind, name) } else { Err(problem) })
 }
 
 /// Editors on some systems begin a file with a byte order mark.
@@ -126,11 +132,13 @@ fn read_text(path: &Path) -> std::io::Result<String> {
     String::from_utf8(private::read(path, MAX_BYTES)?).map_err(not_text)
 }
 
-fn is_manifest(text: &str) -> bool {
-    let looks_like_one =
-        text.lines().any(|line| line.starts_with("kind:")) || text.trim_start().starts_with('{');
-    let has_a_kind = |documents: Vec<Value>| documents.iter().any(|document| document["kind"].is_string());
-    looks_like_one || kyaml::parse_documents(text).is_ok_and(has_a_kind)
+fn looks_like_a_manifest(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("kind:")) || text.trim_start().starts_with('{')
+}
+
+fn has_a_kind(text: &str) -> bool {
+    let names_it = |documents: Vec<Value>| documents.iter().any(|document| document["kind"].is_string());
+    kyaml::parse_documents(text).is_ok_and(names_it)
 }
 
 fn folder(path: &Path) -> std::io::Result<Content> {

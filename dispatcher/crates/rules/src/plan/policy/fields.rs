@@ -180,8 +180,6 @@ const SECURITY_ANNOTATIONS: &[&str] = &[
     "seccomp.security.alpha.kubernetes.io/",
 ];
 
-const OF_AN_EVENT: &str = "may not come from an event: write it into the template";
-
 /// Refuses names that come from the event. `filled`: JSON pointers to texts of the event.
 pub(super) fn check_origin(job: &Value, filled: &BTreeSet<String>) -> Result<(), PlanError> {
     let meets = |field: &str, place: &str| {
@@ -190,19 +188,15 @@ pub(super) fn check_origin(job: &Value, filled: &BTreeSet<String>) -> Result<(),
         };
         is_below(place, field) || is_below(field, place)
     };
-    let is_set = |field: &&&str| job.pointer(field).is_some_and(|value| !is_nothing(value));
-    for field in NEVER_OF_EVENTS.iter().filter(is_set) {
-        if filled.iter().any(|place| meets(field, place)) {
-            let field = field.trim_start_matches('/').replace('/', ".");
-            return Err(refused(field, OF_AN_EVENT));
-        }
+    if let Some(field) = rights(job).find(|field| filled.iter().any(|place| meets(field, place))) {
+        return Err(of_an_event(field));
     }
     let names_a_secret = |place: &&str| {
         let below = place.strip_prefix("/spec/template/spec/");
         below.is_some_and(|place| SECRET_NAMES.iter().any(|name| is_at(place, name)))
     };
     match filled.iter().map(String::as_str).find(names_a_secret) {
-        Some(place) => Err(refused(place.trim_start_matches('/').replace('/', "."), OF_AN_EVENT)),
+        Some(place) => Err(of_an_event(place)),
         None => Ok(()),
     }
 }
@@ -210,14 +204,23 @@ pub(super) fn check_origin(job: &Value, filled: &BTreeSet<String>) -> Result<(),
 /// Refuses templates in which a number or a boolean of the event becomes part of such a name: only texts of the event
 /// leave a trace in the rendered Job. `text` is the template.
 pub(in crate::plan) fn check_source(job: &Value, text: &str) -> Result<(), PlanError> {
-    let is_set = |field: &&&str| job.pointer(field).is_some_and(|value| !is_nothing(value));
-    for field in NEVER_OF_EVENTS.iter().filter(is_set) {
+    let takes_data = |field: &&str| {
         let key = field.rsplit('/').next().unwrap_or(field);
-        if source::values(text, key).iter().any(|value| source::takes_data(value)) {
-            return Err(refused(field.trim_start_matches('/').replace('/', "."), OF_AN_EVENT));
-        }
-    }
-    Ok(())
+        source::values(text, key).iter().any(|value| source::takes_data(value))
+    };
+    rights(job).find(takes_data).map_or(Ok(()), |field| Err(of_an_event(field)))
+}
+
+/// The names that decide about rights and are set in this Job.
+fn rights(job: &Value) -> impl Iterator<Item = &'static str> {
+    let is_set = |field: &&str| job.pointer(field).is_some_and(|value| !is_nothing(value));
+    NEVER_OF_EVENTS.iter().copied().filter(is_set)
+}
+
+/// The refusal of what an event has put at this pointer.
+fn of_an_event(pointer: &str) -> PlanError {
+    let field = pointer.trim_start_matches('/').replace('/', ".");
+    refused(field, "may not come from an event: write it into the template")
 }
 
 fn is_at(place: &str, pattern: &str) -> bool {

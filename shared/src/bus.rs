@@ -180,24 +180,12 @@ impl Stream {
             self.violations.unless_refused(&asked, answer).await?.map_err(|error| away().because(error))?;
         let info: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
         let kept = info["config"]["subjects"].as_array().ok_or_else(away)?;
-        if kept.iter().filter_map(|kept| kept.as_str()).any(|kept| kept == other || takes(kept, other)) {
+        if kept.iter().filter_map(|kept| kept.as_str()).any(|kept| nats::takes(kept, other)) {
             return Ok(());
         }
         Err(Error::configuration(format!(
             "NATS_SUBJECT is {other}, which stream {stream} does not keep: name a subject of the dispatcher's manifests"
         )))
-    }
-}
-
-/// Whether a subject with wildcards matches this one.
-fn takes(kept: &str, subject: &str) -> bool {
-    let (mut kept, mut tokens) = (kept.split('.'), subject.split('.'));
-    loop {
-        match (kept.next(), tokens.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
-            _ => return false,
-        }
     }
 }
 

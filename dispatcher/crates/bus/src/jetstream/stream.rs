@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, Refusal, STREAM_NAME_IN_USE, STREAM_NOT_FOUND};
 use crate::{Error, Result, Settings};
+use shared::nats::takes;
 
 /// A second dead letter for the same message inside this time is the same one.
 const DEAD_LETTER_WINDOW: Duration = Duration::from_hours(24);
@@ -300,20 +301,6 @@ pub(super) async fn name_of(api: &Api, subject: &str) -> Result<Option<String>> 
         Ok(answer) => Ok(answer["streams"][0].as_str().map(str::to_owned)),
         Err(refusal) => Err(refusal.error("the names of the streams")),
     }
-}
-
-/// Whether a stream's subject, with wildcards, takes this subject.
-pub(super) fn takes(filter: &str, subject: &str) -> bool {
-    let mut tokens = subject.split('.');
-    for wanted in filter.split('.') {
-        match (wanted, tokens.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (wanted, Some(token)) if wanted == token => {}
-            _ => return false,
-        }
-    }
-    tokens.next().is_none()
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

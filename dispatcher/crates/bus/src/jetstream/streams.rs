@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::api::Api;
-use super::stream::{Wanted, takes};
+use super::stream::Wanted;
 use crate::{Error, Result, Settings};
+use shared::nats::takes;
 
 #[derive(Debug)]
 pub(super) struct Streams {
